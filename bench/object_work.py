@@ -119,7 +119,7 @@ def make_keys(directory: str, keys: int, bucket: str = BUCKET, form: str = "") -
         of_bucket = builder.bucket(bucket, file.read())
     stretch = []
     for key, number in sorted((name(number).encode(), number) for number in range(keys)):
-        stretch.append((key, (4096, encode_entry(entry_of(number), key.decode()), b"")))
+        stretch.append((key, (4096, encode_entry(entry_of(number), key.decode())), []))
         if len(stretch) == 1000:
             builder.rows(of_bucket, stretch)
             stretch = []
@@ -188,7 +188,9 @@ def die_publishing(directory: str, seed: int) -> dict[str, float]:
 
     async def work(namespace: LocalNamespace) -> dict[str, float]:
         for number in range(2000):
-            gone = await namespace.publish(BUCKET, f"killed/{number}", Entry(f"{seed:04x}{number:028x}", 1, "", 1))
+            gone = (
+                await namespace.publish(BUCKET, f"killed/{number}", Entry(f"{seed:04x}{number:028x}", 1, "", 1))
+            ).removed
             namespace.settle([each.id for each in gone])
         os.kill(os.getpid(), 9)
         return {}

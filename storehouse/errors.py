@@ -19,11 +19,13 @@ __all__ = [
     "DamagedEntry",
     "DamagedObject",
     "DamagedRecord",
+    "DeleteMarkerFound",
     "EmptyRecord",
     "EndOfArchive",
     "Forbidden",
     "ForgedRequest",
     "InvalidAnswer",
+    "InvalidBucketState",
     "InvalidName",
     "InvalidPart",
     "InvalidPartOrder",
@@ -49,6 +51,7 @@ __all__ = [
     "NoSuchStream",
     "NoSuchUpload",
     "NoSuchUser",
+    "NoSuchVersion",
     "NotFound",
     "NotSignedIn",
     "NotSupported",
@@ -86,6 +89,11 @@ class StorehouseError(Exception):
     def detail(self) -> str:
         """The text for the user."""
         return str(self)
+
+    @property
+    def kind(self) -> str:
+        """The name of its class, or of the one that doors show in its place."""
+        return type(self).__name__
 
 
 class BadRequest(StorehouseError):
@@ -181,6 +189,34 @@ class NoSuchKey(NotFound):
     """The bucket has no such key, or the key no such version."""
 
 
+class NoSuchVersion(NoSuchKey):
+    """The key has no such version; it may have others."""
+
+
+class DeleteMarkerFound(NoSuchKey):
+    """
+    What was asked for is a delete marker, which has no bytes: the key was deleted, and may have older versions.
+
+    @ivar version: the ID of the marker, as S3 shows it: C{null}, or its own.
+    @ivar created: nanoseconds since 1970 UTC.
+    @ivar is_current: whether the key itself was asked for, of which the marker is the current version; otherwise the
+        marker was asked for by its ID.
+    """
+
+    def __init__(self, bucket: str, key: str, version: str, created: int, is_current: bool) -> None:
+        super().__init__(
+            f"the key {key!r} of the bucket {bucket} is deleted"
+            if is_current
+            else f"the version {version} of the key {key!r} of the bucket {bucket} is a delete marker"
+        )
+        self.bucket, self.key, self.version, self.created, self.is_current = bucket, key, version, created, is_current
+
+    @property
+    def kind(self) -> str:
+        """For doors that have no versions there simply is no such key."""
+        return NoSuchKey.__name__
+
+
 class EndOfArchive(NotFound, EOFError):
     """An archive has no more records."""
 
@@ -223,6 +259,10 @@ class BucketCountMismatch(Conflict):
 
 class BucketNotEmpty(Conflict):
     """A bucket that still has keys was to be deleted."""
+
+
+class InvalidBucketState(Conflict):
+    """The versioning of a bucket forbids what was asked; nothing was changed."""
 
 
 class OffsetMismatch(Conflict):

@@ -21,12 +21,14 @@ __all__ = [
     "ArchiveOpened",
     "ArchiveShipped",
     "Events",
+    "MarkerAdded",
     "ObjectChanged",
     "ObjectDeleted",
     "ObjectReplaced",
     "ObjectStored",
     "ShippingFailed",
     "StoreFailed",
+    "VersionRemoved",
 ]
 
 E = TypeVar("E")
@@ -96,6 +98,33 @@ class ObjectDeleted:
     A key has no object any more.
 
     @ivar before: of the object that it had.
+    """
+
+    bucket: str
+    key: str
+    before: object
+
+
+@attrs.frozen
+class MarkerAdded:
+    """
+    A key has a delete marker as its current version. If it had an object, L{ObjectDeleted} was published before.
+
+    @ivar info: of the marker.
+    """
+
+    bucket: str
+    key: str
+    info: object
+
+
+@attrs.frozen
+class VersionRemoved:
+    """
+    A version of a key, or a delete marker, was removed for good, by its ID. If it was the current one, what the key has now is
+    published as of any change: L{ObjectDeleted}, L{ObjectReplaced} or L{ObjectStored}.
+
+    @ivar before: what is known of it.
     """
 
     bucket: str

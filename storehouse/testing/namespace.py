@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 
@@ -13,14 +14,21 @@ from storehouse.core.jobs import deferred
 from storehouse.errors import (
     AlreadyExists,
     BucketNotEmpty,
+    DeleteMarkerFound,
+    InvalidBucketState,
     InvalidName,
     NoSuchBucket,
     NoSuchKey,
+    NoSuchVersion,
     StorehouseError,
     Unavailable,
 )
 from storehouse.storage.namespace.interfaces import (
+    ENABLED,
+    NULL,
+    OFF,
     Bucket,
+    Changed,
     Condition,
     Entry,
     INamespace,
@@ -28,23 +36,32 @@ from storehouse.storage.namespace.interfaces import (
     Needed,
     Page,
     Problem,
+    Usage,
+    Version,
+    VersionPage,
 )
 from storehouse.storage.namespace.values import (
     MAX_METADATA,
+    VERSIONING,
     check_bucket,
     check_config,
     check_id,
     check_key,
     check_owner,
     check_text,
+    check_version,
+    check_versioning,
     checked,
     checked_metadata,
     common_prefix,
+    marker_after,
+    start_of,
+    state_of,
 )
 
 __all__ = ["MemoryNamespace"]
 
-#: The versions of a key, the default first.
+#: The versions of a key and its markers, the current one first, then the others, newest first.
 _Versions = list[Entry]
 
 
@@ -88,6 +105,7 @@ class MemoryNamespace:
             raise AlreadyExists(f"the bucket {name} already exists")
         for kind, data in (configs or {}).items():
             check_config(kind, data)
+        bucket = attrs.evolve(bucket, versioning=state_of((configs or {}).get(VERSIONING)))
         self._buckets[name] = (bucket, {})
         self._configs |= {(name, kind): bytes(data) for kind, data in (configs or {}).items()}
         return bucket
@@ -117,19 +135,37 @@ class MemoryNamespace:
         self._keys(bucket)
         return self._configs.get((bucket, kind))
 
+    def versioning(self, bucket: str) -> str:
+        return self._buckets[bucket][0].versioning if bucket in self._buckets else OFF
+
+    @deferred
+    async def set_versioning(self, bucket: str, state: str) -> Bucket:
+        keys = self._keys(bucket)
+        changed = attrs.evolve(self._buckets[bucket][0], versioning=check_versioning(state, self.versioning(bucket)))
+        self._buckets[bucket] = (changed, keys)
+        if state != OFF:
+            self._configs[bucket, VERSIONING] = state.encode()
+        return changed
+
     @deferred
     async def set_bucket_config(self, bucket: str, kind: str, data: bytes | None) -> None:
         check_config(kind, data)
         self._keys(bucket)
+        if kind == VERSIONING:
+            await self.set_versioning(bucket, state_of(data))
+            return
         if data is None:
             self._configs.pop((bucket, kind), None)
         else:
             self._configs[bucket, kind] = bytes(data)
 
     @deferred
-    async def usage(self, bucket: str) -> tuple[int, int]:
-        keys = self._keys(bucket)
-        return len(keys), sum(versions[0].size for versions in keys.values())
+    async def usage(self, bucket: str) -> Usage:
+        keys = self._keys(bucket).values()
+        live = [versions[0] for versions in keys if not versions[0].marker]
+        older = [each for versions in keys for each in versions[1:] if not each.marker]
+        markers = sum(each.marker for versions in keys for each in versions)
+        return Usage(len(live), sum(each.size for each in live), len(older), sum(each.size for each in older), markers)
 
     @deferred
     async def list_buckets(self) -> list[Bucket]:
@@ -149,52 +185,93 @@ class MemoryNamespace:
 
     @deferred
     async def publish(
-        self, bucket: str, key: str, entry: Entry, condition: Condition | None = None, keep: bool = False
-    ) -> list[Entry]:
+        self, bucket: str, key: str, entry: Entry, condition: Condition | None = None, keep: bool | None = None
+    ) -> Changed:
         entry = checked(entry, self._max_metadata)
         keys = self._keys(bucket, key)
-        there = keys.get(key, [])
+        there, state = keys.get(key, []), self.versioning(bucket)
+        if entry.marker and state == OFF:
+            raise InvalidName(f"the bucket {bucket} has no versions, so no delete markers either")
         if condition is not None:
-            condition(there[0] if there else None)
-        gone = [] if keep else [old for old in there[:1] if old.id != entry.id]
-        keys[key] = [entry, *(old for old in there if old.id != entry.id and old not in gone)]
-        return gone
+            condition(_object(there))
+        same = next((old for old in there[:1] if old.id == entry.id), None)
+        if same is not None:
+            entry = attrs.evolve(entry, versioned=same.versioned, order=same.order, marker=same.marker)
+            gone = []
+        else:
+            least = there[0].rank + 1 if there and state != OFF else 0
+            order = least if entry.created < least else 0
+            entry = attrs.evolve(entry, versioned=state == ENABLED, order=order)
+            if state == OFF:
+                gone = [] if keep else there[:1]
+            else:
+                gone = [] if keep or state == ENABLED else [old for old in there if not old.versioned][:1]
+        rest = [old for old in there if old.id != entry.id and old not in gone]
+        keys[key] = [entry, *sorted(rest, key=_age, reverse=True)]
+        return Changed(entry, gone, entry)
 
     @deferred
     async def look_up(self, bucket: str, key: str, id: str | None = None) -> Entry:
-        for entry in self._keys(bucket, key).get(key, []):
-            if id is None or entry.id == check_id(id):
+        there = self._keys(bucket, key).get(key, [])
+        if id is not None:
+            return self._version(bucket, key, there, id)
+        if not there:
+            raise NoSuchKey(f"the bucket {bucket} has no key {key!r}")
+        if there[0].marker:
+            raise DeleteMarkerFound(bucket, key, there[0].version, there[0].created, True)
+        return there[0]
+
+    @staticmethod
+    def _version(bucket: str, key: str, there: _Versions, id: str) -> Entry:
+        check_version(id)
+        for entry in there:
+            if id == entry.id or (id == NULL and not entry.versioned):
                 return entry
-        raise NoSuchKey(f"the bucket {bucket} has no key {key!r}" + ("" if id is None else f" with a version {id}"))
+        raise NoSuchVersion(f"the key {key!r} of the bucket {bucket} has no version {id}")
+
+    @deferred
+    async def revise(self, bucket: str, key: str, id: str | None, change: Callable[[Entry], Entry]) -> Entry:
+        there = await self.look_up(bucket, key, id)
+        kept = {name: getattr(there, name) for name in ("id", "size", "marker", "versioned", "order")}
+        entry = checked(attrs.evolve(change(there), **kept), self._max_metadata)
+        versions = self._keys(bucket)[key]
+        versions[versions.index(there)] = entry
+        return entry
 
     @deferred
     async def versions(self, bucket: str, key: str) -> list[Entry]:
         keys = self._keys(bucket, key)
         if key not in keys:
             raise NoSuchKey(f"the bucket {bucket} has no key {key!r}")
-        return [keys[key][0], *sorted(keys[key][1:], key=_age, reverse=True)]
+        return list(keys[key])
 
     @deferred
     async def unpublish(
-        self, bucket: str, key: str, id: str | None = None, condition: Condition | None = None
-    ) -> list[Entry]:
+        self,
+        bucket: str,
+        key: str,
+        id: str | None = None,
+        condition: Condition | None = None,
+        marker: Entry | None = None,
+    ) -> Changed:
         keys = self._keys(bucket, key)
         there = keys.get(key, [])
         if id is not None:
-            check_id(id)
+            check_version(id)
+        elif self.versioning(bucket) != OFF:
+            added = marker or Entry(secrets.token_hex(16), 0, "", time.time_ns())
+            return await self.publish(bucket, key, attrs.evolve(added, marker=True), condition)
         if condition is not None:
-            condition(there[0] if there else None)
-        gone = [entry for entry in there if id in (None, entry.id)]
+            condition(_object(there))
+        gone = there if id is None else [self._version(bucket, key, there, id)]
         if not gone:
-            raise NoSuchKey(f"the bucket {bucket} has no key {key!r}" + ("" if id is None else f" with a version {id}"))
+            raise NoSuchKey(f"the bucket {bucket} has no key {key!r}")
         left = [entry for entry in there if entry not in gone]
-        if left and there[0] in gone:
-            left.sort(key=_age, reverse=True)
         if left:
             keys[key] = left
         else:
             del keys[key]
-        return gone
+        return Changed(None, gone, left[0] if left else None)
 
     @deferred
     async def rename(
@@ -211,6 +288,8 @@ class MemoryNamespace:
         self._keys(bucket, new_key)
         if key == new_key:
             raise InvalidName(f"the key {key[:200]!r} cannot be renamed to itself")
+        if self.versioning(bucket) != OFF:
+            raise InvalidBucketState(f"the bucket {bucket} has versions: its keys cannot be renamed")
         source, target = keys.get(key, []), keys.get(new_key, [])
         if source_condition is not None:
             source_condition(source[0] if source else None)
@@ -233,9 +312,9 @@ class MemoryNamespace:
             raise InvalidName(f"a page cannot have {limit} keys")
         begins, mark, start = check_text("prefix", prefix), check_text("delimiter", delimiter), check_text("key", after)
         items: dict[bytes, bool] = {}
-        for key in keys:
+        for key, versions in keys.items():
             data = key.encode()
-            if data.startswith(begins):
+            if not versions[0].marker and data.startswith(begins):
                 common = common_prefix(data, begins, mark)
                 # What is rolled up may stand before the key that made it be listed.
                 if data > start and common != start:
@@ -249,9 +328,47 @@ class MemoryNamespace:
         )
 
     @deferred
+    async def list_versions(
+        self,
+        bucket: str,
+        prefix: str = "",
+        delimiter: str = "",
+        key_marker: str = "",
+        version_marker: str = "",
+        limit: int = 1000,
+    ) -> VersionPage:
+        keys = self._keys(bucket)
+        if limit < 0:
+            raise InvalidName(f"a page cannot have {limit} versions")
+        if version_marker and not key_marker:
+            raise InvalidName("a version to continue after is named without its key")
+        begins, mark, after = (check_text("prefix", each) for each in (prefix, delimiter, key_marker))
+        start = start_of(begins, mark, after)
+        items: list[tuple[str, tuple[bool, str, Entry] | None]] = []
+        for data in sorted(key.encode() for key in keys):
+            if not data.startswith(begins):
+                continue
+            key, common = data.decode(), common_prefix(data, begins, mark)
+            found = [(key, (at == 0, each.id, each)) for at, each in enumerate(keys[key])]
+            if common is not None and (data >= start or (version_marker and data == after)):
+                items += [] if (common.decode(), None) in items[-1:] else [(common.decode(), None)]
+            elif common is None and data >= start:
+                items += found
+            elif common is None and version_marker and data == after:
+                items += _behind(found, version_marker)
+        page = items[:limit]
+        more = len(items) > limit > 0
+        return VersionPage(
+            [Version(key, found[2], found[0]) for key, found in page if found is not None],
+            [key for key, found in page if found is None],
+            page[-1][0] if more else None,
+            marker_after(page[-1]) if more else "",
+        )
+
+    @deferred
     async def list_names(self, bucket: str, prefix: str = "", after: str = "", limit: int = 1000) -> list[str]:
         begins, start = check_text("prefix", prefix), check_text("key", after)
-        names = sorted(key.encode() for key in self._keys(bucket))
+        names = sorted(key.encode() for key, versions in self._keys(bucket).items() if not versions[0].marker)
         return [name.decode() for name in names if name.startswith(begins) and name > start][: max(0, limit)]
 
     @deferred
@@ -280,4 +397,21 @@ class MemoryNamespace:
 
 
 def _age(entry: Entry) -> tuple[int, str]:
-    return entry.created, entry.id
+    return entry.rank, entry.id
+
+
+def _object(versions: _Versions) -> Entry | None:
+    """What a condition is about."""
+    return versions[0] if versions and not versions[0].marker else None
+
+
+_Found = tuple[str, tuple[bool, str, Entry]]
+
+
+def _behind(found: list[_Found], marker: str) -> list[_Found]:
+    """The versions of a key that follow one of them, which may have been removed."""
+    rank, _, id = marker.rpartition(".")
+    for at, (_, (_, each_id, each)) in enumerate(found):
+        if id == each_id or (id == NULL and not each.versioned):
+            return found[at + 1 :]
+    return [each for each in found if not rank or (-each[1][2].rank, each[1][1]) > (-int(rank), id)]

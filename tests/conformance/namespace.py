@@ -14,18 +14,17 @@ from storehouse.errors import (
     NoSuchBucket,
     NoSuchKey,
     PreconditionFailed,
-    StorehouseError,
     TooLarge,
     Unavailable,
 )
-from storehouse.storage.namespace.interfaces import Entry, INamespace, Page
+from storehouse.storage.namespace.interfaces import Entry, INamespace, Page, Usage
 
 if TYPE_CHECKING:
     from twisted.trial.unittest import TestCase
 else:
     TestCase = object
 
-__all__ = ["ODD_KEYS", "NamespaceTestsMixin", "entry"]
+__all__ = ["ODD_KEYS", "NamespaceCase", "NamespaceTestsMixin", "entry", "refuse"]
 
 #: Keys that are hard to keep apart, or to keep in place.
 ODD_KEYS = [
@@ -89,9 +88,9 @@ def refuse(reason: str) -> Any:
     return condition
 
 
-class NamespaceTestsMixin(TestCase):
+class NamespaceCase(TestCase):
     """
-    Clauses of L{INamespace}.
+    What tests of namespaces have in common.
 
     The test case gives C{make_namespace()}: a started namespace on the storage of this test, that is stopped at the
     end of the test; called again it gives another one on the same storage, after it has stopped the one before.
@@ -105,14 +104,18 @@ class NamespaceTestsMixin(TestCase):
         self.namespace = await self.make_namespace()
         await self.namespace.create_bucket("bucket")
 
-    async def refused(self, error: type[Exception], waited_for: Deferred[Any]) -> StorehouseError:
+    async def refused(self, error: type[Exception], waited_for: Deferred[Any]) -> Any:
         """A method has given a Deferred, and it fails so."""
         self.assertIsInstance(waited_for, Deferred)
         return await self.assertFailure(waited_for, error)
 
+
+class NamespaceTestsMixin(NamespaceCase):
+    """Clauses of L{INamespace}."""
+
     async def publish(self, key: str, number: int, **options: Any) -> list[Entry]:
         """Publish an entry and settle what it replaced."""
-        gone: list[Entry] = await self.namespace.publish("bucket", key, entry(number), **options)
+        gone = list((await self.namespace.publish("bucket", key, entry(number), **options)).removed)
         self.namespace.settle([each.id for each in gone])
         return gone
 
@@ -218,12 +221,12 @@ class NamespaceTestsMixin(TestCase):
         self.assertEqual(await self.namespace.get_bucket("a-bucket"), changed)
         self.assertEqual((await self.namespace.list_buckets())[0], changed)
         await self.namespace.set_bucket_metadata("bucket", {"public": ["read"]})
-        self.assertEqual(await self.namespace.usage("bucket"), (1, 10))
+        self.assertEqual(await self.namespace.usage("bucket"), Usage(1, 10))
         if self.persistent:
             self.namespace = await self.make_namespace()
             self.assertEqual(await self.namespace.get_bucket("a-bucket"), changed)
             self.assertEqual((await self.namespace.get_bucket("bucket")).metadata, {"public": ["read"]})
-            self.assertEqual(await self.namespace.usage("bucket"), (1, 10))
+            self.assertEqual(await self.namespace.usage("bucket"), Usage(1, 10))
         await self.namespace.set_bucket_metadata("a-bucket", {})
         self.assertEqual((await self.namespace.get_bucket("a-bucket")).metadata, {})
         await self.refused(NoSuchBucket, self.namespace.set_bucket_metadata("other", {}))
@@ -286,7 +289,7 @@ class NamespaceTestsMixin(TestCase):
     async def test_publish(self) -> None:
         """All of an entry comes back."""
         first = entry(1, 5, metadata={"name": ["é\n", ""], "": [], "key": ["x"]})
-        self.assertEqual(await self.namespace.publish("bucket", "a", first), [])
+        self.assertEqual((await self.namespace.publish("bucket", "a", first)).removed, [])
         self.assertEqual(await self.namespace.look_up("bucket", "a"), first)
         self.assertEqual(await self.namespace.look_up("bucket", "a", first.id), first)
         self.assertEqual(await self.namespace.versions("bucket", "a"), [first])
@@ -304,7 +307,7 @@ class NamespaceTestsMixin(TestCase):
     async def test_same_id(self) -> None:
         """An entry can be replaced by another one of the same ID: nothing is to be freed."""
         await self.publish("a", 1)
-        self.assertEqual(await self.namespace.publish("bucket", "a", entry(1, 77)), [])
+        self.assertEqual((await self.namespace.publish("bucket", "a", entry(1, 77))).removed, [])
         self.assertEqual(await self.namespace.versions("bucket", "a"), [entry(1, 77)])
 
     async def test_keep(self) -> None:
@@ -408,7 +411,7 @@ class NamespaceTestsMixin(TestCase):
             if again == 0 and self.persistent:
                 self.namespace = await self.make_namespace()
         for n, key in enumerate(ODD_KEYS):
-            self.assertEqual(await self.namespace.unpublish("bucket", key), [entry(n)])
+            self.assertEqual((await self.namespace.unpublish("bucket", key)).removed, [entry(n)])
         await self.namespace.delete_bucket("bucket")
 
     # -- unpublishing ------------------------------------------------------------------------
@@ -417,7 +420,7 @@ class NamespaceTestsMixin(TestCase):
         """A key goes with all its versions."""
         await self.publish("a", 1)
         await self.publish("a", 2, keep=True)
-        gone = await self.namespace.unpublish("bucket", "a")
+        gone = (await self.namespace.unpublish("bucket", "a")).removed
         self.assertEqual(sorted(each.id for each in gone), [entry(1).id, entry(2).id])
         await self.refused(NoSuchKey, self.namespace.unpublish("bucket", "a"))
         await self.refused(NoSuchKey, self.namespace.versions("bucket", "a"))
@@ -429,14 +432,14 @@ class NamespaceTestsMixin(TestCase):
             await self.publish("a", number, keep=True)
         await self.refused(NoSuchKey, self.namespace.unpublish("bucket", "a", "ffff"))
         await self.refused(NoSuchKey, self.namespace.unpublish("bucket", "b", "ffff"))
-        self.assertEqual(await self.namespace.unpublish("bucket", "a", entry(2).id), [entry(2)])
+        self.assertEqual((await self.namespace.unpublish("bucket", "a", entry(2).id)).removed, [entry(2)])
         self.assertEqual(await self.namespace.look_up("bucket", "a"), entry(4))
-        self.assertEqual(await self.namespace.unpublish("bucket", "a", entry(4).id), [entry(4)])
+        self.assertEqual((await self.namespace.unpublish("bucket", "a", entry(4).id)).removed, [entry(4)])
         self.assertEqual(await self.namespace.look_up("bucket", "a"), entry(3))
         page = await self.namespace.list_keys("bucket")
         self.assertEqual(list(page.entries), [("a", entry(3))])
         for number in (3, 1):
-            self.assertEqual(await self.namespace.unpublish("bucket", "a", entry(number).id), [entry(number)])
+            self.assertEqual((await self.namespace.unpublish("bucket", "a", entry(number).id)).removed, [entry(number)])
         await self.refused(NoSuchKey, self.namespace.look_up("bucket", "a"))
 
     # -- listing -----------------------------------------------------------------------------
@@ -455,7 +458,7 @@ class NamespaceTestsMixin(TestCase):
         for _ in range(2 if self.persistent else 1):
             self.assertEqual(await self.listed(), (["c/d"], [], None))
             self.assertEqual(await self.namespace.versions("bucket", "c/d"), [entry(5, 20)])
-            self.assertEqual(await self.namespace.usage("bucket"), (1, 20))
+            self.assertEqual(await self.namespace.usage("bucket"), Usage(1, 20))
             self.assertEqual((await self.namespace.check(), self.namespace.unsettled), ([], []))
             for key in ("a", "b"):
                 await self.refused(NoSuchKey, self.namespace.look_up("bucket", key))

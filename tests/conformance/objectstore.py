@@ -39,6 +39,7 @@ from storehouse.storage.objects.interfaces import (
     IMaintained,
     IObjectStore,
     ObjectInfo,
+    Usage,
 )
 from tests.conformance.dataspace import Tap, content, later, pieces_of, turns
 from tests.conformance.namespace import ODD_KEYS
@@ -406,14 +407,14 @@ class ObjectStoreTestsMixin(StoreTestsMixin):
         self.assertEqual(await self.stored_ids(), [])
 
     async def test_usage(self) -> None:
-        self.assertEqual(await self.store.usage("bucket"), (0, 0))
+        self.assertEqual(await self.store.usage("bucket"), Usage(0, 0))
         await self.put("a", b"12345")
         await self.put("b", b"123")
         await self.put("b", b"1")
         await self.upload(b"not counted")
-        self.assertEqual(await self.store.usage("bucket"), (2, 6))
+        self.assertEqual(await self.store.usage("bucket"), Usage(2, 6))
         await self.store.delete("bucket", "a")
-        self.assertEqual(await self.store.usage("bucket"), (1, 1))
+        self.assertEqual(await self.store.usage("bucket"), Usage(1, 1))
 
     async def test_strange_keys(self) -> None:
         """Any text is a key of its own."""
@@ -1288,7 +1289,9 @@ class PersistentObjectStoreTestsMixin(StoreTestsMixin):
             self.assertEqual(await self.get("key"), data)
             self.assertEqual(await self.get("parts"), b"onetwo")
             self.assertEqual(await self.get("copy", bucket="other"), data)
-            self.assertEqual(await self.store.usage("bucket"), (len(before[0]), sum(each.size for each in before[0])))
+            self.assertEqual(
+                await self.store.usage("bucket"), Usage(len(before[0]), sum(each.size for each in before[0]))
+            )
             self.assertEqual(await self.store.list_uploads("bucket"), uploads)
             self.assertEqual(await self.store.list_parts("bucket", "going", upload_id), parts)
             self.assertEqual(await self.store.check(), [])

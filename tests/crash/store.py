@@ -20,6 +20,7 @@ from storehouse.errors import NoSpace, NoSuchKey, StorageFailed, Unavailable
 from storehouse.events import Events, ObjectDeleted, ObjectReplaced, ObjectStored
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
+from storehouse.storage.namespace.interfaces import Usage
 from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
 from storehouse.storage.objects.store import LocalObjectStore
 from tests.crash.explorer import Broken, Explorer
@@ -373,7 +374,7 @@ def verify_store(session: StoreSession, ledger: StoreLedger) -> Found:
     problems = session.wait(session.store.check())
     if problems:
         raise Broken(f"{problems}")
-    if session.wait(session.store.usage(BUCKET)) != (len(infos), sum(len(value[0]) for value in keys.values())):
+    if session.wait(session.store.usage(BUCKET)) != Usage(len(infos), sum(len(value[0]) for value in keys.values())):
         raise Broken("the usage is wrong")
     for part in ("names", "data"):
         if os.listdir(f"{session.top}/{part}/tmp"):

@@ -6,12 +6,23 @@ from twisted.trial.unittest import TestCase
 
 from storehouse.testing.namespace import MemoryNamespace
 from tests.conformance.namespace import NamespaceTestsMixin
+from tests.conformance.versions import VersionTestsMixin
 
 
-class MemoryNamespaceTests(NamespaceTestsMixin, TestCase):
+class MemoryNamespaceTestCase(TestCase):
     """L{MemoryNamespace}."""
-
-    persistent = False
 
     async def make_namespace(self) -> MemoryNamespace:
         return MemoryNamespace()
+
+
+class MemoryNamespaceTests(NamespaceTestsMixin, MemoryNamespaceTestCase):
+    """As every namespace."""
+
+    persistent = False
+
+
+class MemoryVersionTests(VersionTestsMixin, MemoryNamespaceTestCase):
+    """Versions, as in every namespace."""
+
+    persistent = False

@@ -24,13 +24,24 @@ from storehouse.errors import (
     NoKeyToMatch,
     NoSuchBucket,
     NoSuchKey,
+    NotSupported,
     PreconditionFailed,
     StorehouseError,
     Unavailable,
 )
 from storehouse.storage.objects.interfaces import ALWAYS, Condition, ObjectInfo
 
-__all__ = ["CHECKSUMS", "HELD", "Base", "Payload", "check_bucket", "check_key", "condition_fields", "source_field"]
+__all__ = [
+    "CHECKSUMS",
+    "HELD",
+    "Base",
+    "Payload",
+    "check_bucket",
+    "check_current",
+    "check_key",
+    "condition_fields",
+    "source_field",
+]
 
 #: Bytes that are held to be sent again, where more are sent as they are read.
 HELD = 1 << 20
@@ -62,6 +73,12 @@ def check_key(key: str) -> None:
         raise InvalidName("a key is text, without halves of surrogate pairs") from None
     if not 1 <= size <= 1024:
         raise InvalidName(f"a key has 1 to 1024 bytes of UTF-8, not {size}")
+
+
+def check_current(version: str | None) -> None:
+    """@raise NotSupported: if a version is named: this client reaches the current ones."""
+    if version is not None:
+        raise NotSupported("this client does not reach the versions of an object")
 
 
 def condition_fields(condition: Condition) -> dict[str, str]:

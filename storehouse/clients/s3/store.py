@@ -13,7 +13,15 @@ import attrs
 from twisted.internet.defer import gatherResults
 from zope.interface import implementer
 
-from storehouse.clients.s3.base import HELD, Payload, check_bucket, check_key, condition_fields, source_field
+from storehouse.clients.s3.base import (
+    HELD,
+    Payload,
+    check_bucket,
+    check_current,
+    check_key,
+    condition_fields,
+    source_field,
+)
 from storehouse.clients.s3.bodies import Taking, received
 from storehouse.clients.s3.fields import (
     decoded_text,
@@ -55,6 +63,8 @@ from storehouse.storage.objects.interfaces import (
     ObjectInfo,
     ObjectReader,
     System,
+    Usage,
+    VersionListing,
 )
 
 __all__ = ["S3ObjectStore"]
@@ -383,15 +393,19 @@ class S3ObjectStore(Uploads):
     # -- reading -------------------------------------------------------------------------------
 
     @deferred
-    async def head(self, bucket: str, key: str) -> ObjectInfo:
+    async def head(self, bucket: str, key: str, version: str | None = None) -> ObjectInfo:
         """See L{IObjectStore}."""
+        check_current(version)
         check_bucket(bucket)
         check_key(key)
         return await self.head_object(bucket, key)
 
     @deferred
-    async def get(self, bucket: str, key: str, offset: int = 0, length: int | None = None) -> ObjectReader:
+    async def get(
+        self, bucket: str, key: str, offset: int = 0, length: int | None = None, version: str | None = None
+    ) -> ObjectReader:
         """See L{IObjectStore}. If the object is replaced, and then the connection breaks, a read fails."""
+        check_current(version)
         check_bucket(bucket)
         check_key(key)
         self.check_running()
@@ -446,13 +460,24 @@ class S3ObjectStore(Uploads):
     # -- removing and copying ------------------------------------------------------------------
 
     @deferred
-    async def delete(self, bucket: str, key: str, condition: Condition = ALWAYS) -> ObjectInfo:
+    async def delete(
+        self,
+        bucket: str,
+        key: str,
+        condition: Condition = ALWAYS,
+        version: str | None = None,
+        mark_missing: bool = False,
+        system: System | None = None,
+    ) -> ObjectInfo:
         """
         See L{IObjectStore}. What is removed is what was looked at before; where the server does not know conditions for
-        that, it may be what replaced it.
+        that, it may be what replaced it. That is returned also where the server adds a delete marker.
         """
+        check_current(version)
         check_bucket(bucket)
         check_key(key)
+        if mark_missing or system:
+            raise NotSupported("this client adds no delete markers by itself")
         for left in reversed(range(TRIES)):
             info = await self.head_object(bucket, key, condition)
             self.check_holds(condition, info)
@@ -479,8 +504,10 @@ class S3ObjectStore(Uploads):
         condition: Condition = ALWAYS,
         source_condition: Condition = ALWAYS,
         system: System | None = None,
+        source_version: str | None = None,
     ) -> ObjectInfo:
         """See L{IObjectStore}. Of more than 5 GiB it is copied in parts, and has another etag."""
+        check_current(source_version)
         check_bucket(bucket)
         check_bucket(source_bucket)
         check_key(key)
@@ -583,9 +610,15 @@ class S3ObjectStore(Uploads):
 
     @deferred
     async def set_system(
-        self, bucket: str, key: str, changes: Mapping[str, str | None], condition: Condition = ALWAYS
+        self,
+        bucket: str,
+        key: str,
+        changes: Mapping[str, str | None],
+        condition: Condition = ALWAYS,
+        version: str | None = None,
     ) -> ObjectInfo:
         """See L{IObjectStore}. Tags can be changed, without a condition; for all else S3 stores an object anew."""
+        check_current(version)
         check_bucket(bucket)
         check_key(key)
         if set(changes) != {"tagging"} or condition != ALWAYS:
@@ -667,19 +700,38 @@ class S3ObjectStore(Uploads):
         return found[:limit]
 
     @deferred
-    async def usage(self, bucket: str) -> tuple[int, int]:
-        """See L{IObjectStore}. All keys are listed, a request for each thousand."""
+    async def set_versioning(self, bucket: str, state: str) -> Bucket:
+        """Not yet of this client."""
+        raise NotSupported("this client does not reach the versions of a bucket")
+
+    @deferred
+    async def list_versions(
+        self,
+        bucket: str,
+        prefix: str = "",
+        delimiter: str = "",
+        key_marker: str = "",
+        version_marker: str = "",
+        limit: int = 1000,
+    ) -> VersionListing:
+        """Not yet of this client."""
+        raise NotSupported("this client does not reach the versions of a bucket")
+
+    @deferred
+    async def usage(self, bucket: str) -> Usage:
+        """See L{IObjectStore}. All keys are listed, a request for each thousand; older versions are not counted."""
         check_bucket(bucket)
         count = size = 0
         async for page in _Pages(self, bucket, "", "", "", None):
             count += len(page.items)
             size += sum(item.size for item in page.items if isinstance(item, ObjectInfo))
             await breath()
-        return count, size
+        return Usage(count, size)
 
     @deferred
-    async def list_object_parts(self, bucket: str, key: str) -> list[Part]:
+    async def list_object_parts(self, bucket: str, key: str, version: str | None = None) -> list[Part]:
         """See L{IObjectStore}. Of parts of objects S3 knows the numbers and sizes: the etags are empty."""
+        check_current(version)
         check_bucket(bucket)
         check_key(key)
         found: list[Part] = []

@@ -7,7 +7,15 @@ from collections.abc import Callable, Coroutine, Sequence
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
-from storehouse.clients.s3.base import Base, Payload, check_bucket, check_key, condition_fields, source_field
+from storehouse.clients.s3.base import (
+    Base,
+    Payload,
+    check_bucket,
+    check_current,
+    check_key,
+    condition_fields,
+    source_field,
+)
 from storehouse.clients.s3.bodies import Taking
 from storehouse.clients.s3.fields import decoded_text, seconds_of, sent_fields, time_of
 from storehouse.clients.s3.refusals import read_answer
@@ -122,11 +130,13 @@ class Uploads(Base):
         length: int | None = None,
         source_condition: Condition = ALWAYS,
         note: str = "",
+        source_version: str | None = None,
     ) -> str:
         """See L{IObjectStore<storehouse.storage.objects.interfaces.IObjectStore>}. There are no notes."""
         _check_place(bucket, key, upload_id, number)
         check_bucket(source_bucket)
         check_key(source_key)
+        check_current(source_version)
         if note:
             raise NotSupported("S3 keeps no notes of parts")
         for _ in range(TRIES):

@@ -247,5 +247,5 @@ def error_reply(error: BaseException) -> Reply:
         headers = ((b"WWW-Authenticate", b'Bearer realm="storehouse"'),)
     elif isinstance(error, errors.Overloaded):
         headers = ((b"Retry-After", RETRY_AFTER),)
-    reply = json_reply({"error": type(error).__name__, "detail": error.detail}, status)
+    reply = json_reply({"error": error.kind, "detail": error.detail}, status)
     return Reply(reply.status, reply.body, reply.content_type, headers)

@@ -50,8 +50,16 @@ class Buckets(Leaf):
         if len(names) == 1:
             return json_reply(attrs.asdict(await self._store_for(request.source).get_bucket(names[0])))
         if names[1:] == ["usage"]:
-            objects, size = await self._store_for(request.source).usage(names[0])
-            return json_reply({"objects": objects, "bytes": size})
+            usage = await self._store_for(request.source).usage(names[0])
+            return json_reply(
+                {
+                    "objects": usage.keys,
+                    "bytes": usage.size,
+                    "versions": usage.versions,
+                    "versions_bytes": usage.versions_size,
+                    "markers": usage.markers,
+                }
+            )
         raise request.no_such_resource()
 
     async def handle_PUT(self, request: StreamingRequest) -> Reply:

@@ -52,7 +52,7 @@ class _Long(Leaf):
         except ClientGone:
             raise
         except StorehouseError as error:
-            await request.send(_line({"error": type(error).__name__, "detail": error.detail}))
+            await request.send(_line({"error": error.kind, "detail": error.detail}))
 
     async def _work(self, request: StreamingRequest) -> Callable[..., Any]:
         raise NotImplementedError

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from email.utils import formatdate
 
 from storehouse import errors
 from storehouse.core.xmltext import DECLARATION, XML, NotXML, element, text
@@ -224,11 +225,13 @@ _CODE: Mapping[type[errors.StorehouseError], tuple[str, bool]] = {
     BodyTooLarge: ("MaxMessageLengthExceeded", True),
     errors.NotFound: ("NoSuchKey", False),
     errors.NoSuchBucket: ("NoSuchBucket", False),
+    errors.NoSuchVersion: ("NoSuchVersion", False),
     errors.NoSuchUpload: ("NoSuchUpload", False),
     errors.UploadGone: ("NoSuchUpload", False),
     errors.Conflict: ("OperationAborted", True),
     errors.AlreadyExists: ("BucketAlreadyExists", False),
     errors.BucketNotEmpty: ("BucketNotEmpty", False),
+    errors.InvalidBucketState: ("InvalidBucketState", True),
     errors.OffsetMismatch: ("InvalidWriteOffset", True),
     errors.PreconditionFailed: ("PreconditionFailed", False),
     errors.Damaged: ("InternalError", False),
@@ -268,6 +271,12 @@ def s3_error(error: BaseException) -> S3Error:
     if isinstance(error, errors.Damaged):
         # Not which file it is of, and where.
         message = "What is stored there is damaged: the server's log has more."
+    if isinstance(error, errors.DeleteMarkerFound):
+        marked = ((b"x-amz-delete-marker", b"true"), (b"x-amz-version-id", error.version.encode()))
+        if error.is_current:
+            return S3Error("NoSuchKey", headers=marked)
+        changed = formatdate(error.created // 10**9, usegmt=True).encode()
+        return S3Error("MethodNotAllowed", headers=(*marked, (b"Allow", b"DELETE"), (b"Last-Modified", changed)))
     if isinstance(error, errors.InvalidRange):
         headers = ((b"Content-Range", b"bytes */%d" % error.size),)
         return S3Error(code, message, headers=headers, ActualObjectSize=error.size)

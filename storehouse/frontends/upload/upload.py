@@ -496,5 +496,5 @@ def form_reply(
         return attrs.evolve(page, headers=page.headers + headers)
     told: dict[str, object] = {"stored": [_told(info) for info in stored]}
     if error is not None:
-        told |= {"error": type(error).__name__, "detail": error.detail}
+        told |= {"error": error.kind, "detail": error.detail}
     return attrs.evolve(json_reply(told, status), headers=headers)

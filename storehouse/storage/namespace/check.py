@@ -13,12 +13,12 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import TypeVar
 
 from storehouse.core.jobs import Run, in_slices
-from storehouse.errors import Damaged, DamagedEntry, NoSuchBucket, Unavailable
-from storehouse.storage.namespace.index import Index, Row, Upkeep, ids_of, older_of
-from storehouse.storage.namespace.interfaces import Bucket, Problem
+from storehouse.errors import Damaged, DamagedEntry, InvalidName, NoSuchBucket, Unavailable
+from storehouse.storage.namespace.index import Index, KeyRows, Row, Upkeep, VersionRow, row_of, version_row
+from storehouse.storage.namespace.interfaces import Bucket, Entry, Problem
 from storehouse.storage.namespace.journal import read_journal
 from storehouse.storage.namespace.tree import DEFAULT, TOP, KeyPath, Tree
-from storehouse.storage.namespace.values import encode_entry, id_of_file, kind_of_file
+from storehouse.storage.namespace.values import CURRENT, VERSIONING, id_of_file, kind_of_file, state_of
 
 __all__ = ["check", "problems_of"]
 
@@ -70,8 +70,10 @@ def check_top(tree: Tree, journal: str, numbers: Mapping[str, tuple[int, Bucket]
                 if kind is None:
                     yield _unknown(name, os.path.join(path, other))
                 else:
-                    tree.read_config(name, kind)
-            except DamagedEntry as error:
+                    data = tree.read_config(name, kind)
+                    if kind == VERSIONING:
+                        state_of(data)
+            except (DamagedEntry, InvalidName) as error:
                 yield Problem("damaged", name, None, None, f"{error}{_NOTHING}", False)
         if "objects" not in inside:
             yield Problem("damaged", name, None, None, f"{path}/objects is missing{_NOTHING}", False)
@@ -99,7 +101,7 @@ def check_bucket_rows(tree: Tree, index: Index, number: int, bucket: str) -> Ite
         except sqlite3.Error as error:
             yield Problem("index", bucket, None, None, f"{index.path} cannot be read: {error}{_ROW}", True)
             return
-        for data, row in rows:
+        for data, row, versions in rows:
             while at < len(keys) and keys[at] < data:
                 yield bucket, keys[at].decode()
                 at += 1
@@ -112,7 +114,7 @@ def check_bucket_rows(tree: Tree, index: Index, number: int, bucket: str) -> Ite
                     )
                 continue
             key = data.decode()
-            if not _is_fine(tree, tree.key_path(bucket, key, data), row):
+            if not _is_fine(tree, tree.key_path(bucket, key, data), (data, row, versions)):
                 yield bucket, key
             yield None
             at += 1
@@ -124,20 +126,28 @@ def check_bucket_rows(tree: Tree, index: Index, number: int, bucket: str) -> Ite
         yield None
 
 
-def _is_fine(tree: Tree, key_path: KeyPath, row: Row) -> bool:
+def _is_fine(tree: Tree, key_path: KeyPath, rows: KeyRows) -> bool:
     try:
         names = os.listdir(key_path.directory)
         ids = [id_of_file(name) for name in names if name != DEFAULT]
         current = tree.current(key_path)
         if current is None or None in ids:
             return False
+        _, row, versions = rows
+        expected = [version_row(current, key_path.key, True)] if current.marker else []
         for id in ids:
-            if id is not None and id != current.id and tree.read(key_path, id) is None:
-                return False
-        older = older_of(id for id in ids if id is not None and id != current.id)
-        return row == (current.size, encode_entry(current, key_path.key), older)
+            if id is not None and id != current.id:
+                entry = tree.read(key_path, id)
+                if entry is None:
+                    return False
+                expected.append(version_row(entry, key_path.key))
+        return row == row_of(key_path, current) and sorted(expected, key=_id) == sorted(versions, key=_id)
     except (DamagedEntry, OSError):
         return False
+
+
+def _id(row: VersionRow) -> bytes:
+    return row.id
 
 
 def problems_of(
@@ -160,41 +170,52 @@ def problems_of(
 def _problems(tree: Tree, index: Index, number: int, data: bytes, key_path: KeyPath) -> list[Problem]:
     bucket, key = key_path.bucket, key_path.key
     row = unreadable = None
+    versions: dict[str, VersionRow] = {}
     try:
         row = index.row(number, data)
+        versions = {each.id.decode(): each for each in index.versions(number, data)}
     except sqlite3.Error as error:
         unreadable = Problem("index", bucket, key, None, f"{index.path} cannot be read: {error}{_ROW}", True)
     there = os.path.isdir(key_path.directory)
+    marker = next((each for each in versions.values() if each.rank == CURRENT), None)
+    listed = row if row is not None or marker is None else (0, marker.text)
     problems, default, older = _check_files(
-        tree, key_path, sorted(os.listdir(key_path.directory)) if there else [], row
+        tree, key_path, sorted(os.listdir(key_path.directory)) if there else [], listed
     )
     if unreadable is not None:
         return [*problems, unreadable]
     what = f"the key {key!r} of {bucket}"
-    for id in sorted(ids_of(row[2]) - older if row is not None and there else ()):
-        if default is None or id != default[0]:
-            text = f"{key_path.directory}/{id}.json is missing, an older version of {what}; a rebuild removes it from the index"
-            problems.append(Problem("lost", bucket, key, id, text, False))
-    if row is None:
-        if default is not None:
-            problems.append(Problem("missing", bucket, key, None, f"the index lacks {what}{_ROW}", True))
+    ids = versions.keys() - ({marker.id.decode()} if marker is not None else set())
+    for id in sorted(ids - older.keys() if there else ()):
+        if default is None or id != default.id:
+            text = f"{key_path.directory}/{id}.json is missing, an older version of {what}; a repair writes it again if its bytes exist"
+            problems.append(Problem("lost", bucket, key, id, text, True))
+    if listed is None:
+        if default is not None or (ids and not there):
+            kind = "missing" if default is not None else "extra"
+            problems.append(Problem(kind, bucket, key, None, f"the index lacks {what}{_ROW}", True))
     elif not there:
         text = f"the index has {what}, but {key_path.directory} is not there{_LOST}"
         problems.append(Problem("extra", bucket, key, None, text, True))
-    # Of a damaged default the index may still have the right entry.
-    elif default is not None and (row[:2] != default[1] or default[0] in ids_of(row[2]) or not older <= ids_of(row[2])):
-        text = f"the index and the files differ about {what}{_ROW}"
-        problems.append(Problem("different", bucket, key, None, text, True))
+    # Of what is damaged the index may still have the right entry.
+    elif default is not None:
+        current = version_row(default, key, True) if default.marker else None
+        is_same = row == row_of(key_path, default) and marker == current
+        if not is_same or default.id in ids or any(versions.get(id) != each for id, each in older.items() if each):
+            text = f"the index and the files differ about {what}{_ROW}"
+            problems.append(Problem("different", bucket, key, None, text, True))
     return problems
 
 
 def _check_files(
     tree: Tree, key_path: KeyPath, names: list[str], row: Row | None
-) -> tuple[list[Problem], tuple[str, tuple[int, bytes]] | None, frozenset[str]]:
-    """@return: the problems; the default version, as its ID and the row that it must have; the IDs of the other versions."""
+) -> tuple[list[Problem], Entry | None, dict[str, VersionRow | None]]:
+    """
+    @return: the problems; the current version; the IDs of the others, with the rows that they must have, if they can be read.
+    """
     bucket, key = key_path.bucket, key_path.key
     problems: list[Problem] = []
-    ids: set[str] = set()
+    ids: dict[str, VersionRow | None] = {}
     if row is None:
         listed = "it is not listed"
     else:
@@ -217,11 +238,12 @@ def _check_files(
             if name != DEFAULT:
                 problems.append(_unknown(bucket, os.path.join(key_path.directory, name)))
             continue
-        ids.add(id)
+        ids[id] = None
         try:
             entry = tree.read(key_path, id)
-            if entry is not None and id == default:
-                expected = id, (entry.size, encode_entry(entry, key))
+            if entry is not None:
+                ids[id] = version_row(entry, key)
+                expected = entry if id == default else expected
         except DamagedEntry as error:
             tail = ends if id == default else _NOTHING
             problems.append(Problem("damaged", bucket, key, id, f"{error}{tail}", False))
@@ -230,7 +252,8 @@ def _check_files(
         problems.append(Problem("dangling", bucket, key, default, text, False))
     if not names and os.path.isdir(key_path.directory):
         problems.append(Problem("unknown", bucket, None, None, f"{key_path.directory} is empty{_NOTHING}", False))
-    return problems, expected, frozenset(ids - {default})
+    ids.pop(default or "", None)
+    return problems, expected, ids
 
 
 async def check(

@@ -18,7 +18,7 @@ import secrets
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
@@ -30,41 +30,52 @@ from twisted.logger import Logger
 
 from storehouse.core.disk import IDisk
 from storehouse.core.jobs import KeyedLocks, in_slices
-from storehouse.errors import DamagedEntry, NoSpace, Unavailable
-from storehouse.storage.namespace.interfaces import Bucket, Entry
+from storehouse.errors import DamagedEntry, InvalidName, NoSpace, Unavailable
+from storehouse.storage.namespace.interfaces import ENABLED, Bucket, Entry, Usage
 from storehouse.storage.namespace.journal import Journal
 from storehouse.storage.namespace.tree import KeyPath, Tree
 from storehouse.storage.namespace.values import (
+    CURRENT,
+    VERSIONING,
     Item,
+    VersionItem,
     decode_row,
     encode_bucket,
     encode_entry,
     is_bucket,
     list_items,
     list_names,
+    list_versions,
+    marker_after,
+    state_of,
 )
 
 __all__ = [
     "DAMAGED",
     "MARKED",
+    "SAME",
     "VERSION",
     "Change",
     "Index",
     "IndexBuilder",
     "IndexUnusable",
+    "KeyRows",
     "KnownRows",
     "Row",
     "Totals",
     "Upkeep",
+    "VersionRow",
     "bucket_of",
-    "ids_of",
     "index_bucket",
     "is_full",
     "make_private",
     "mark_of",
-    "older_of",
+    "older_row",
     "rebuild",
     "row_of",
+    "rows_of",
+    "version_row",
+    "with_versioning",
 ]
 
 
@@ -72,24 +83,102 @@ T = TypeVar("T")
 
 _log = Logger()
 
-#: The version in C{meta}.
-VERSION = "1"
+#: The version in C{meta}. An index of version 1 becomes one when it is opened, unless it knows of older versions.
+VERSION = "2"
 
-#: An SQL index of the keys whose default version cannot be read: few or none.
+#: An SQL index of the keys whose current version cannot be read: few or none.
 MARKED = "CREATE INDEX IF NOT EXISTS marked ON keys(bucket, key) WHERE length(text) = 0;"
 
 _PUT = (
-    "INSERT INTO keys(bucket, key, size, text, older) VALUES (?, ?, ?, ?, ?) "
-    "ON CONFLICT(bucket, key) DO UPDATE SET size = excluded.size, text = excluded.text, older = excluded.older"
+    "INSERT INTO keys(bucket, key, size, text, older) VALUES (?, ?, ?, ?, x'') "
+    "ON CONFLICT(bucket, key) DO UPDATE SET size = excluded.size, text = excluded.text"
 )
 _DELETE = "DELETE FROM keys WHERE bucket = ? AND key = ?"
-_GET = "SELECT text, older FROM keys WHERE bucket = ? AND key = ?"
+_GET = "SELECT text FROM keys WHERE bucket = ? AND key = ?"
 
-#: Size and text of the default version, and the IDs of the older ones (L{older_of}).
-Row = tuple[int, bytes, bytes]
+_COLUMNS = "id, rank, versioned, marker, size, text"
+_PUT_VERSION = (
+    "INSERT INTO versions(bucket, key, id, rank, versioned, marker, size, text) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT(bucket, key, id) DO UPDATE SET rank = excluded.rank, versioned = excluded.versioned, "
+    "marker = excluded.marker, size = excluded.size, text = excluded.text"
+)
+_DELETE_VERSION = "DELETE FROM versions WHERE bucket = ? AND key = ? AND id = ?"
+_DELETE_VERSIONS = "DELETE FROM versions WHERE bucket = ? AND key = ?"
+_VERSIONS_OF = f"SELECT {_COLUMNS} FROM versions WHERE bucket = ? AND key = ?"
+_GET_MARKER = f"{_VERSIONS_OF} AND rank = {CURRENT}"
+_GET_VERSION = f"{_VERSIONS_OF} AND id = ?"
+_GET_NULL = f"{_VERSIONS_OF} AND versioned = 0 ORDER BY rank LIMIT 1"
+_NEWEST = f"{_VERSIONS_OF} AND rank > {CURRENT} ORDER BY rank, id LIMIT ?"
 
-#: The number of a bucket, the key, and its new row, or C{None} for no row.
-Change = tuple[int, bytes, "Row | None"]
+#: Size and text of the current version; an empty text of one that cannot be read.
+Row = tuple[int, bytes]
+
+
+@attrs.frozen
+class VersionRow:
+    """
+    A version in the table C{versions}: one that is not current, or a delete marker.
+
+    @ivar rank: L{CURRENT} for the marker that is current; those of others are in the order of listings.
+    @ivar versioned: 1, or 0 for the null version; so C{marker}.
+    @ivar text: its C{<ID>.json}; empty if that cannot be read.
+    """
+
+    id: bytes
+    rank: int
+    versioned: int
+    marker: int
+    size: int
+    text: bytes
+
+
+def version_row(entry: Entry, key: str, is_current: bool = False) -> VersionRow:
+    """The row of a version. @param is_current: whether it is the current one, and so a marker."""
+    return VersionRow(
+        entry.id.encode(),
+        CURRENT if is_current else -entry.rank,
+        int(entry.versioned),
+        int(entry.marker),
+        entry.size,
+        encode_entry(entry, key),
+    )
+
+
+#: Of a L{Change}: the row in C{keys} stays.
+SAME: Row = (-1, b"")
+
+
+@attrs.frozen
+class Change:
+    """
+    The rows of a key that change together.
+
+    @ivar number: of the bucket.
+    @ivar row: the new one in C{keys}; C{None} for no row, L{SAME} for the one that is there.
+    @ivar put: rows that are added to C{versions} or replaced there, by their IDs.
+    @ivar drop: the IDs of those that go, unless they are in C{put}.
+    @ivar clear: whether all others go.
+    """
+
+    number: int
+    key: bytes
+    row: Row | None
+    put: Sequence[VersionRow] = ()
+    drop: Collection[bytes] = ()
+    clear: bool = False
+
+    def after(self, other: Change) -> Change:
+        """Both in one, another one first."""
+        put = {} if self.clear else {each.id: each for each in other.put if each.id not in self.drop}
+        return Change(
+            self.number,
+            self.key,
+            other.row if self.row is SAME else self.row,
+            list({**put, **{each.id: each for each in self.put}}.values()),
+            {*other.drop, *self.drop},
+            self.clear or other.clear,
+        )
+
 
 #: Errors of SQLite for a full disk.
 _FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE})
@@ -98,16 +187,6 @@ _FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE})
 def is_full(error: sqlite3.Error) -> bool:
     """Whether the disk is full; other errors mean damage."""
     return getattr(error, "sqlite_errorcode", None) in _FULL
-
-
-def older_of(ids: Iterable[str]) -> bytes:
-    """The IDs of older versions, as a row has them."""
-    return " ".join(sorted(ids)).encode()
-
-
-def ids_of(older: bytes) -> frozenset[str]:
-    """The IDs in a text of L{older_of}."""
-    return frozenset(older.decode("latin-1").split())
 
 
 class IndexUnusable(Exception):
@@ -120,14 +199,13 @@ class Totals:
     A bucket of the index.
 
     @ivar text: its C{bucket.json}.
-    @ivar size: bytes of the default versions.
+    @ivar usage: what it has.
     """
 
     number: int
     name: str
     text: bytes
-    keys: int
-    size: int
+    usage: Usage
 
 
 class _Job:
@@ -163,6 +241,8 @@ class Index:
         self.unknown = 0
         self.shared = False
         self.unsure = False
+        # The numbers of buckets that may have rows in C{versions}: others cost nothing of it.
+        self._with_versions: set[int] = set()
 
     # -- open and close ------------------------------------------------------------------------
 
@@ -178,13 +258,18 @@ class Index:
             self._writer = self._connect()
             self._getter = self._connect()
             meta = dict(self._writer.execute("SELECT name, value FROM meta").fetchall())
+            if meta.get(b"version") == b"1":
+                self._migrate()
+                meta[b"version"] = VERSION.encode()
             if meta.get(b"version") != VERSION.encode():
                 raise IndexUnusable(f"it has version {meta.get(b'version')!r}")
             self.stamp = meta[b"stamp"].decode()
             self.generation = int(meta[b"generation"])
             self.unknown = int(meta.get(b"unknown", b"0"))
             self.shared = meta.get(b"shared", b"0") == b"1"
-            self.totals()
+            for total in self.totals():
+                if total.usage.versions or total.usage.markers:
+                    self._with_versions.add(total.number)
             # It must be writable, too.
             self._writer.execute("BEGIN IMMEDIATE")
             self._writer.execute("ROLLBACK")
@@ -199,6 +284,22 @@ class Index:
         except IndexUnusable:
             self.close()
             raise
+
+    def _migrate(self) -> None:
+        """
+        Make one of this version of one of version 1, which named older versions by their IDs alone: if it has any, it must be
+        rebuilt. That is looked for in all rows, some millions in a second; nothing else takes long.
+        """
+        writer = self._writer
+        if writer.execute("SELECT 1 FROM keys WHERE length(older) > 0 LIMIT 1").fetchone() is not None:
+            raise IndexUnusable("it has version 1, and older versions of keys")
+        writer.execute("BEGIN IMMEDIATE")
+        for column in ("versions", "versions_bytes", "markers"):
+            writer.execute(f"ALTER TABLE buckets ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0")
+        for statement in (_VERSIONS_TABLE, *_VERSIONS_FINISH):
+            writer.execute(statement)
+        writer.execute("UPDATE meta SET value = ? WHERE name = 'version'", (VERSION,))
+        writer.execute("COMMIT")
 
     def _connect(self) -> sqlite3.Connection:
         make_private(self.path)
@@ -233,16 +334,58 @@ class Index:
 
     # -- reading -------------------------------------------------------------------------------
 
-    def get(self, bucket: int, key: bytes) -> tuple[bytes, bytes] | None:
-        """The text and the older versions of a row; C{None} if there is none. For the reactor's thread: it takes no longer than a job."""
-        row: tuple[bytes, bytes] | None = self._getter.execute(_GET, (bucket, key)).fetchone()
-        return row
+    def get(self, bucket: int, key: bytes) -> bytes | None:
+        """
+        The text of the current version; C{None} if there is no row. For the reactor's thread: it takes no longer than a job.
+        """
+        row = self._getter.execute(_GET, (bucket, key)).fetchone()
+        if row is None:
+            if bucket not in self._with_versions:
+                return None
+            marker = self._getter.execute(_GET_MARKER, (bucket, key)).fetchone()
+            return None if marker is None else bytes(marker[5])
+        return bytes(row[0])
+
+    def get_version(self, bucket: int, key: bytes, id: str | None) -> VersionRow | None:
+        """
+        The row in C{versions} with an ID, or the newest one that is a null version, if C{id} is C{None}. For the reactor's
+        thread, as L{get}.
+        """
+        if bucket not in self._with_versions:
+            return None
+        query, values = (_GET_NULL, (bucket, key)) if id is None else (_GET_VERSION, (bucket, key, id.encode()))
+        row = self._getter.execute(query, values).fetchone()
+        return None if row is None else VersionRow(*row)
+
+    def marker(self, bucket: int, key: bytes) -> VersionRow | None:
+        """The row of the marker that is the current version of a key. For any thread."""
+        with self._reader() as connection:
+            row = connection.execute(_GET_MARKER, (bucket, key)).fetchone()
+        return None if row is None else VersionRow(*row)
+
+    def newest(self, bucket: int, key: bytes, limit: int) -> list[VersionRow]:
+        """The newest rows of a key in C{versions} that are not the current one. For any thread."""
+        with self._reader() as connection:
+            return [VersionRow(*row) for row in connection.execute(_NEWEST, (bucket, key, limit)).fetchall()]
+
+    def version(self, bucket: int, key: bytes, id: str) -> VersionRow | None:
+        """The row in C{versions} with an ID. For any thread."""
+        with self._reader() as connection:
+            row = connection.execute(_GET_VERSION, (bucket, key, id.encode())).fetchone()
+        return None if row is None else VersionRow(*row)
+
+    def versions(self, bucket: int, key: bytes) -> list[VersionRow]:
+        """All rows of a key in C{versions}. For any thread."""
+        with self._reader() as connection:
+            return [VersionRow(*row) for row in connection.execute(_VERSIONS_OF, (bucket, key)).fetchall()]
 
     def totals(self) -> list[Totals]:
         """The buckets, in the order of their names, with their counts."""
         with self._reader() as connection:
-            rows = connection.execute("SELECT number, name, text, keys, bytes FROM buckets ORDER BY name").fetchall()
-        return [Totals(number, name.decode(), text, keys, size) for number, name, text, keys, size in rows]
+            rows = connection.execute(
+                "SELECT number, name, text, keys, bytes, versions, versions_bytes, markers FROM buckets ORDER BY name"
+            ).fetchall()
+        return [Totals(number, name.decode(), text, Usage(*usage)) for number, name, text, *usage in rows]
 
     def marked(self) -> int:
         """How many keys have a default version that cannot be read."""
@@ -252,29 +395,43 @@ class Index:
 
     def has(self, bucket: str, key: bytes) -> bool:
         """Whether a key has a row."""
-        query = "SELECT 1 FROM keys WHERE key = ? AND bucket = (SELECT number FROM buckets WHERE name = ?)"
+        query = "SELECT 1 FROM {} WHERE key = ? AND bucket = (SELECT number FROM buckets WHERE name = ?)"
         with self._reader() as connection:
-            return connection.execute(query, (key, bucket)).fetchone() is not None
+            return any(
+                connection.execute(query.format(table), (key, bucket)).fetchone() is not None
+                for table in ("keys", "versions")
+            )
 
     def select(self, query: str, values: Mapping[str, object]) -> list[tuple[bytes, ...]]:
         """The rows of a query over C{keys}."""
         with self._reader() as connection:
             return connection.execute(query, values).fetchall()
 
-    def rows(self, bucket: int, after: bytes, limit: int) -> list[tuple[bytes, Row]]:
-        """The rows after a key, in order."""
+    def rows(self, bucket: int, after: bytes, limit: int) -> list[KeyRows]:
+        """All rows of the first keys after one, in order; C{limit} keys, if there are so many."""
         with self._reader() as connection:
             rows = connection.execute(
-                "SELECT key, size, text, older FROM keys WHERE bucket = ? AND key > ? ORDER BY key LIMIT ?",
+                "SELECT key, size, text FROM keys WHERE bucket = ? AND key > ? ORDER BY key LIMIT ?",
                 (bucket, after, limit),
             ).fetchall()
-        return [(key, (size, text, older)) for key, size, text, older in rows]
+            found: dict[bytes, KeyRows] = {key: (key, (size, text), []) for key, size, text in rows}
+            others = connection.execute(
+                "SELECT DISTINCT key FROM versions WHERE bucket = ? AND key > ? ORDER BY key LIMIT ?",
+                (bucket, after, limit),
+            ).fetchall()
+            first = sorted({*found, *(key for (key,) in others)})[:limit]
+            found = {key: found.get(key, (key, None, [])) for key in first}
+            if others and first:
+                more = f"SELECT key, {_COLUMNS} FROM versions WHERE bucket = ? AND key > ? AND key <= ? ORDER BY key, rank, id"
+                for key, *row in connection.execute(more, (bucket, after, first[-1])):
+                    found[key][2].append(VersionRow(*row))
+        return list(found.values())
 
     def row(self, bucket: int, key: bytes) -> Row | None:
-        """The row of a key; C{None} if it has none. For any thread."""
+        """The row of a key in C{keys}; C{None} if it has none. For any thread."""
         with self._reader() as connection:
             found: Row | None = connection.execute(
-                "SELECT size, text, older FROM keys WHERE bucket = ? AND key = ?", (bucket, key)
+                "SELECT size, text FROM keys WHERE bucket = ? AND key = ?", (bucket, key)
             ).fetchone()
         return found
 
@@ -285,14 +442,21 @@ class Index:
                 found = [row[0].decode("utf-8", "replace") for row in connection.execute("PRAGMA integrity_check(20)")]
                 faults = [text for text in found if text != "ok"]
                 for total in () if faults else self.totals():
-                    ((keys, size),) = connection.execute(
-                        "SELECT count(*), coalesce(sum(size), 0) FROM keys WHERE bucket = ?", (total.number,)
-                    ).fetchall()
-                    if (keys, size) != (total.keys, total.size):
-                        faults.append(f"the counts of {total.name} are {total.keys}, {total.size}, not {keys}, {size}")
-                orphans = "SELECT count(*) FROM keys WHERE bucket NOT IN (SELECT number FROM buckets)"
-                if not faults and connection.execute(orphans).fetchone()[0]:
-                    faults.append("it has keys of no bucket")
+                    counts = [
+                        connection.execute(query, (total.number,)).fetchone()
+                        for query in (
+                            "SELECT count(*), coalesce(sum(size), 0) FROM keys WHERE bucket = ?",
+                            "SELECT coalesce(sum(1 - marker), 0), coalesce(sum(size), 0), coalesce(sum(marker), 0) "
+                            "FROM versions WHERE bucket = ?",
+                        )
+                    ]
+                    counted = Usage(*counts[0], *counts[1])
+                    if counted != total.usage:
+                        faults.append(f"the counts of {total.name} are {total.usage}, not {counted}")
+                for table in ("keys", "versions"):
+                    orphans = f"SELECT count(*) FROM {table} WHERE bucket NOT IN (SELECT number FROM buckets)"
+                    if not faults and connection.execute(orphans).fetchone()[0]:
+                        faults.append("it has keys of no bucket")
                 return faults
             except (sqlite3.Error, UnicodeDecodeError) as error:
                 return [str(error)]
@@ -313,21 +477,41 @@ class Index:
 
     def _commit(self, jobs: list[_Job]) -> None:
         error: sqlite3.Error | None = None
-        puts = [(bucket, key, *row) for job in jobs for bucket, key, row in job.changes if row is not None]
-        deletes = [(bucket, key) for job in jobs for bucket, key, row in job.changes if row is None]
+        # Jobs of one commit are of different keys; of one key what goes goes before what is put.
+        work: dict[str, list[tuple[Any, ...]]] = {
+            each: [] for each in (_DELETE, _PUT, _DELETE_VERSIONS, _DELETE_VERSION, _PUT_VERSION)
+        }
+        count = 0
+        for job in jobs:
+            for change in job.changes:
+                count += 1
+                at = change.number, change.key
+                if change.row is None:
+                    work[_DELETE].append(at)
+                elif change.row is not SAME:
+                    work[_PUT].append((*at, *change.row))
+                if change.clear and change.number in self._with_versions:
+                    work[_DELETE_VERSIONS].append(at)
+                if change.drop or change.put:
+                    count += 1
+                    if change.put:
+                        self._with_versions.add(change.number)
+                    work[_DELETE_VERSION] += [(*at, id) for id in change.drop]
+                    work[_PUT_VERSION] += [
+                        (*at, row.id, row.rank, row.versioned, row.marker, row.size, row.text) for row in change.put
+                    ]
         writer = self._writer
         try:
-            if len(puts) + len(deletes) == 1:
-                if puts:
-                    writer.execute(_PUT, puts[0])
-                else:
-                    writer.execute(_DELETE, deletes[0])
-            elif puts or deletes:
+            if count == 1 and not work[_DELETE_VERSIONS]:
+                for statement, rows in work.items():
+                    if rows:
+                        writer.execute(statement, rows[0])
+            elif count:
                 writer.execute("BEGIN IMMEDIATE")
                 try:
-                    # Jobs of one commit are of different keys.
-                    writer.executemany(_PUT, puts)
-                    writer.executemany(_DELETE, deletes)
+                    for statement, rows in work.items():
+                        if rows:
+                            writer.executemany(statement, rows)
                     writer.execute("COMMIT")
                 except sqlite3.Error:
                     if writer.in_transaction:
@@ -354,6 +538,7 @@ class Index:
         """Remove a bucket with all its rows."""
         with self._lock:
             self._writer.execute("DELETE FROM keys WHERE bucket = ?", (number,))
+            self._writer.execute("DELETE FROM versions WHERE bucket = ?", (number,))
             self._writer.execute("DELETE FROM buckets WHERE number = ?", (number,))
 
     def share(self) -> None:
@@ -383,14 +568,57 @@ def make_private(path: str) -> None:
         os.close(fd)
 
 
-_SCHEMA = """
+#: The number of a key's bucket is that of its rows: the key, its row in C{keys}, if it has one, and those in C{versions}.
+KeyRows = tuple[bytes, "Row | None", list[VersionRow]]
+
+_VERSIONS_TABLE = """
+CREATE TABLE versions(
+    bucket INTEGER NOT NULL,
+    key BLOB NOT NULL,
+    id BLOB NOT NULL,
+    rank INTEGER NOT NULL,
+    versioned INTEGER NOT NULL,
+    marker INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    text BLOB NOT NULL
+)
+"""
+
+_VERSIONS_FINISH = (
+    "CREATE UNIQUE INDEX versions_in_order ON versions(bucket, key, rank, id)",
+    "CREATE UNIQUE INDEX versions_by_id ON versions(bucket, key, id)",
+    "CREATE INDEX null_versions ON versions(bucket, key, rank) WHERE versioned = 0",
+    """
+CREATE TRIGGER version_added AFTER INSERT ON versions BEGIN
+    UPDATE buckets SET versions = versions + 1 - new.marker, versions_bytes = versions_bytes + new.size,
+        markers = markers + new.marker WHERE number = new.bucket;
+END""",
+    """
+CREATE TRIGGER version_changed AFTER UPDATE OF size, marker ON versions
+WHEN new.size <> old.size OR new.marker <> old.marker BEGIN
+    UPDATE buckets SET versions = versions + old.marker - new.marker, versions_bytes = versions_bytes + new.size - old.size,
+        markers = markers + new.marker - old.marker WHERE number = new.bucket;
+END""",
+    """
+CREATE TRIGGER version_removed AFTER DELETE ON versions BEGIN
+    UPDATE buckets SET versions = versions - 1 + old.marker, versions_bytes = versions_bytes - old.size,
+        markers = markers - old.marker WHERE number = old.bucket;
+END""",
+)
+
+# The column "older" is empty: version 1 had the IDs of older versions there.
+_SCHEMA = (
+    """
 CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE buckets(
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     name TEXT UNIQUE NOT NULL,
     text BLOB NOT NULL,
     keys INTEGER NOT NULL DEFAULT 0,
-    bytes INTEGER NOT NULL DEFAULT 0
+    bytes INTEGER NOT NULL DEFAULT 0,
+    versions INTEGER NOT NULL DEFAULT 0,
+    versions_bytes INTEGER NOT NULL DEFAULT 0,
+    markers INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE keys(
     bucket INTEGER NOT NULL,
@@ -401,6 +629,8 @@ CREATE TABLE keys(
 );
 CREATE TABLE ids(id BLOB NOT NULL);
 """
+    + _VERSIONS_TABLE
+)
 
 # IDs of two keys, as after a bucket was copied on disk: found by sorting, which SQLite does in bounded memory.
 _SHARED = "SELECT 1 FROM ids GROUP BY id HAVING count(*) > 1 LIMIT 1"
@@ -420,6 +650,7 @@ CREATE TRIGGER removed AFTER DELETE ON keys BEGIN
 END;
 """
     + MARKED
+    + ";".join(_VERSIONS_FINISH)
 )
 
 
@@ -447,16 +678,37 @@ class IndexBuilder:
         """Add a bucket. @return: its number."""
         return self._connection.execute("INSERT INTO buckets(name, text) VALUES (?, ?)", (name, text)).lastrowid or 0
 
-    def rows(self, number: int, rows: Sequence[tuple[bytes, Row]]) -> None:
-        """Add rows of a bucket."""
+    def rows(self, number: int, rows: Sequence[KeyRows]) -> None:
+        """Add rows of a bucket. Those of one key may come apart."""
         self._connection.executemany(
-            "INSERT INTO keys(bucket, key, size, text, older) VALUES (?, ?, ?, ?, ?)",
-            [(number, key, *row) for key, row in rows],
+            "INSERT INTO keys(bucket, key, size, text, older) VALUES (?, ?, ?, ?, x'')",
+            [(number, key, *row) for key, row, _ in rows if row is not None],
         )
-        self._connection.executemany("INSERT INTO ids VALUES (?)", [(id,) for _, row in rows for id in _ids(row)])
+        older = [(key, each) for key, _, versions in rows for each in versions]
+        self._connection.executemany(
+            "INSERT INTO versions(bucket, key, id, rank, versioned, marker, size, text) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (number, key, each.id, each.rank, each.versioned, each.marker, each.size, each.text)
+                for key, each in older
+            ],
+        )
+        # IDs are cut to 32 characters: two are not equal by chance.
+        ids = [decode_row(row[1])[1].id.encode() for _, row, _ in rows if row is not None and row[1]]
+        self._connection.executemany(
+            "INSERT INTO ids VALUES (?)", [(id[:32],) for id in (*ids, *(each.id for _, each in older))]
+        )
+        current = [row for _, row, _ in rows if row is not None]
+        counts = (
+            len(current),
+            sum(size for size, _ in current),
+            sum(1 - each.marker for _, each in older),
+            sum(each.size for _, each in older),
+            sum(each.marker for _, each in older),
+        )
         self._connection.execute(
-            "UPDATE buckets SET keys = keys + ?, bytes = bytes + ? WHERE number = ?",
-            (len(rows), sum(row[0] for _, row in rows), number),
+            "UPDATE buckets SET keys = keys + ?, bytes = bytes + ?, versions = versions + ?, "
+            "versions_bytes = versions_bytes + ?, markers = markers + ? WHERE number = ?",
+            (*counts, number),
         )
 
     def finish(self, unknown: int = 0) -> None:
@@ -491,14 +743,6 @@ class IndexBuilder:
                 os.unlink(self._path + end)
 
 
-def _ids(row: Row) -> set[bytes]:
-    """The IDs of a row, cut to 32 characters: two are not equal by chance."""
-    ids = set(ids_of(row[2]))
-    if row[1]:
-        ids.add(decode_row(row[1])[1].id)
-    return {id.encode()[:32] for id in ids}
-
-
 def _sync(path: str, flags: int) -> None:
     fd = os.open(path, flags | os.O_CLOEXEC)
     try:
@@ -513,29 +757,79 @@ DAMAGED = "damaged"
 _STRETCH = 500
 
 
-def row_of(tree: Tree, key_path: KeyPath) -> Row | None:
-    """
-    The row that the index must have of a key, read from the tree; C{None} for none.
-
-    @raise DamagedEntry: if the default version cannot be read: see L{mark_of}.
-    """
-    entry = tree.current(key_path)
-    if entry is None:
-        return None
-    return entry.size, encode_entry(entry, key_path.key), older_of(id for id in tree.ids(key_path) if id != entry.id)
+def row_of(key_path: KeyPath, entry: Entry | None) -> Row | None:
+    """The row in C{keys} that the index must have of a key with this current version."""
+    return None if entry is None or entry.marker else (entry.size, encode_entry(entry, key_path.key))
 
 
-def mark_of(tree: Tree, key_path: KeyPath, error: DamagedEntry) -> Row:
-    """The row that marks a key as damaged: its default version cannot be read, and no older row has it."""
+def mark_of(error: DamagedEntry) -> Row:
+    """The row that marks a key as damaged: its current version cannot be read, and no older row has it."""
     _log.error("damaged: {error}", error=error)
-    ids: list[str] = []
-    default = None
+    return 0, b""
+
+
+def unreadable_row(id: str) -> VersionRow:
+    """The row of a version that cannot be read: it is behind all others, and no null version, so that nothing replaces it."""
+    return VersionRow(id.encode(), -CURRENT - 1, 1, 0, 0, b"")
+
+
+def older_row(tree: Tree, key_path: KeyPath, id: str) -> VersionRow | None:
+    """The row of a version that is not current, read from the tree; C{None} if it has no file."""
+    try:
+        entry = tree.read(key_path, id)
+    except DamagedEntry as error:
+        _log.error("damaged: {error}", error=error)
+        return unreadable_row(id)
+    return None if entry is None else version_row(entry, key_path.key)
+
+
+def rows_of(tree: Tree, key_path: KeyPath, known: KnownRows | None = None) -> Iterator[KeyRows]:
+    """
+    The rows that the index must have of a key, read from the tree, some at a time; none if there is no such key.
+
+    @param known: the rows of versions that cannot be read.
+    """
+    data = key_path.key.encode()
+    current: Entry | None = None
+    row: Row | None = None
+    try:
+        current = tree.current(key_path)
+        if current is None:
+            return
+        row = row_of(key_path, current)
+    except DamagedEntry as error:
+        row = known.row(key_path.bucket, data) if known is not None else None
+        marker = known.marker(key_path.bucket, data) if known is not None and row is None else None
+        if marker is not None:
+            current = decode_row(marker.text)[1]
+        else:
+            row = row or mark_of(error)
+    default = current.id if current is not None else _default_of(tree, key_path)
+    versions = [version_row(current, key_path.key, True)] if current is not None and current.marker else []
     try:
         ids = tree.ids(key_path)
-        default = tree.default_of(key_path)
     except DamagedEntry:
-        pass  # as just logged
-    return 0, b"", older_of(id for id in ids if id != default)
+        ids = []  # as just logged
+    for id in ids:
+        if id == default:
+            continue
+        found = older_row(tree, key_path, id)
+        if found is not None and not found.text and known is not None:
+            found = known.version(key_path.bucket, data, id) or found
+        if found is not None:
+            versions.append(found)
+        if len(versions) >= _STRETCH:
+            yield data, row, versions
+            row, versions = None, []
+    if row is not None or versions:
+        yield data, row, versions
+
+
+def _default_of(tree: Tree, key_path: KeyPath) -> str | None:
+    try:
+        return tree.default_of(key_path)
+    except DamagedEntry:
+        return None
 
 
 class KnownRows:
@@ -553,15 +847,35 @@ class KnownRows:
         )
 
     def row(self, bucket: str, data: bytes) -> Row | None:
-        """The row of a key; C{None} if there is none, or it is damaged."""
-        query = (
-            "SELECT size, text, older FROM keys WHERE key = ? AND bucket = (SELECT number FROM buckets WHERE name = ?)"
-        )
+        """The row of a key in C{keys}; C{None} if there is none, or it is damaged."""
+        found: Row | None = self._one("SELECT size, text FROM keys", data, bucket, "", ())
+        return found if found is not None and self._is_of(found[1], data) else None
+
+    def marker(self, bucket: str, data: bytes) -> VersionRow | None:
+        """The row of a key whose current version is a marker; C{None} if it has none, or it is damaged."""
+        return self._version(data, bucket, " AND rank = ?", CURRENT)
+
+    def version(self, bucket: str, data: bytes, id: str) -> VersionRow | None:
+        """The row of a version that is not current; C{None} if there is none, or it is damaged."""
+        return self._version(data, bucket, " AND id = ?", id.encode())
+
+    def _version(self, data: bytes, bucket: str, which: str, value: object) -> VersionRow | None:
+        found = self._one(f"SELECT {_COLUMNS} FROM versions", data, bucket, which, (value,))
+        return VersionRow(*found) if found is not None and self._is_of(found[5], data) else None
+
+    def _one(self, select: str, data: bytes, bucket: str, which: str, values: tuple[object, ...]) -> Any:
+        query = f"{select} WHERE key = ? AND bucket = (SELECT number FROM buckets WHERE name = ?){which}"
         try:
-            found = self._connection.execute(query, (data, bucket)).fetchone()
-            return None if found is None or decode_row(found[1])[0].encode() != data else found
-        except (sqlite3.Error, ValueError, TypeError):
+            return self._connection.execute(query, (data, bucket, *values)).fetchone()
+        except sqlite3.Error:
             return None
+
+    @staticmethod
+    def _is_of(text: bytes, data: bytes) -> bool:
+        try:
+            return decode_row(text)[0].encode() == data
+        except (ValueError, TypeError):
+            return False
 
     def close(self) -> None:
         """Close the file."""
@@ -571,16 +885,26 @@ class KnownRows:
 def bucket_of(tree: Tree, name: str, known: Bucket | None = None) -> Bucket:
     """A bucket of the tree; if its file is damaged, as it was known, or without metadata."""
     try:
-        return tree.read_bucket(name)
+        return with_versioning(tree, tree.read_bucket(name))
     except DamagedEntry as error:
         _log.error("{error}", error=error)
-        return known or Bucket(name, 0)
+        return with_versioning(tree, known or Bucket(name, 0))
+
+
+def with_versioning(tree: Tree, bucket: Bucket) -> Bucket:
+    """A bucket with the versioning that its configuration has. If that cannot be read it is enabled: nothing is replaced then."""
+    try:
+        state = state_of(tree.read_config(bucket.name, VERSIONING))
+    except (DamagedEntry, InvalidName) as error:
+        _log.error("the versioning of {bucket} is taken as enabled: {error}", bucket=bucket.name, error=error)
+        state = ENABLED
+    return bucket if state == bucket.versioning else attrs.evolve(bucket, versioning=state)
 
 
 def index_bucket(
     tree: Tree,
     name: str,
-    rows: Callable[[list[tuple[bytes, Row]]], object],
+    rows: Callable[[list[KeyRows]], object],
     before: int = 0,
     strange: Callable[[str], object] = lambda path: None,
     known: KnownRows | None = None,
@@ -588,10 +912,10 @@ def index_bucket(
     """
     Give the rows of all keys of a bucket, in order, some at a time. Yields the number of keys so far.
 
-    @param rows: called with some rows.
+    @param rows: called with some rows; those of one key may come apart.
     @param before: the number to count from.
     @param strange: called with each path below C{objects} that is no key's.
-    @param known: the rows of keys whose default version cannot be read.
+    @param known: the rows of versions that cannot be read.
     """
     keys: list[bytes] = []
     for path, key in tree.walk(name):
@@ -601,26 +925,26 @@ def index_bucket(
             keys.append(key.encode())
     keys.sort()
     count = before
-    stretch: list[tuple[bytes, Row]] = []
+    stretch: list[KeyRows] = []
+    size = 0
     for data in keys:
-        key_path = tree.key_path(name, data.decode(), data)
-        try:
-            row = row_of(tree, key_path)
-        except DamagedEntry as error:
-            row = (known and known.row(name, data)) or mark_of(tree, key_path, error)
-        if row is not None:
-            stretch.append((data, row))
-            count += 1
-        if len(stretch) == _STRETCH:
-            rows(stretch)
-            stretch = []
+        is_there = False
+        for found in rows_of(tree, tree.key_path(name, data.decode(), data), known):
+            is_there = True
+            stretch.append(found)
+            size += 1 + len(found[2])
+            if size >= _STRETCH:
+                rows(stretch)
+                stretch, size = [], 0
+                yield count
+        count += is_there
         yield count
     rows(stretch)
 
 
 def rebuild(tree: Tree, directory: str, stamp: str, generation: int, known: KnownRows | None = None) -> Iterator[int]:
     """
-    Rebuild the index in C{directory}, which must be closed. Yields the number of keys so far. Damaged keys keep their rows
+    Rebuild the index in C{directory}, which must be closed. Yields the number of keys so far. Damaged versions keep their rows
     of C{known}, which is closed at the end, or are marked as damaged; other files are counted.
     """
     builder = IndexBuilder(directory, stamp, generation)
@@ -679,7 +1003,7 @@ class Upkeep:
         self._locks = KeyedLocks()
         self._checkpoints = 0  # under way, or waiting
         # Rows that a full disk had no room for; they are written before the next checkpoint.
-        self._owed: dict[tuple[int, bytes], Row | None] = {}
+        self._owed: dict[tuple[int, bytes], Change] = {}
         self._owing = threading.Lock()
 
     # -- rows: in any thread -------------------------------------------------------------------
@@ -702,24 +1026,55 @@ class Upkeep:
         except OSError as failure:
             self._log.error("the damage of the index cannot be recorded for the next start: {error}", error=failure)
 
-    def get(self, number: int, data: bytes, key: str) -> tuple[Entry, frozenset[str]] | None:
+    def get(self, number: int, data: bytes, key: str) -> Entry | None:
         """
-        The default version of a key, and the IDs of the others; C{None} if its row is missing or cannot be read. For the
-        reactor's thread.
+        The current version of a key, a marker perhaps; C{None} if its row is missing or cannot be read. For the reactor's
+        thread.
         """
         if self.broken is not None or (number, data) in self._owed:
             return None
         try:
-            row = self.index.get(number, data)
-            if row is None:
+            text = self.index.get(number, data)
+            if text is None:
                 return None
-            named, entry = decode_row(row[0])
+            named, entry = decode_row(text)
         except sqlite3.Error as error:
             self.break_off(error)
             return None
         except ValueError:
             return None
-        return (entry, ids_of(row[1])) if named == key else None
+        return entry if named == key else None
+
+    def get_version(self, number: int, data: bytes, key: str, id: str | None) -> Entry | None:
+        """
+        A version of a key that is not current: by its ID, or the null version if that is C{None}; C{None} if its row is
+        missing or cannot be read. For the reactor's thread.
+        """
+        if self.broken is not None or (number, data) in self._owed:
+            return None
+        try:
+            row = self.index.get_version(number, data, id)
+            named, entry = decode_row(row.text) if row is not None else ("", None)
+        except sqlite3.Error as error:
+            self.break_off(error)
+            return None
+        except ValueError:
+            return None
+        return entry if named == key else None
+
+    def is_sure(self, number: int, data: bytes) -> bool:
+        """Whether the index knows what a key has."""
+        return self.broken is None and (number, data) not in self._owed
+
+    def newest(self, number: int, data: bytes) -> list[str]:
+        """The IDs of the newest versions of a key that are not current, as far as the index has them. For any thread."""
+        if self.broken is not None or (number, data) in self._owed:
+            return []
+        try:
+            return [row.id.decode() for row in self.index.newest(number, data, 8) if row.text]
+        except sqlite3.Error as error:
+            self.break_off(error)
+            return []
 
     def apply(self, *changes: Change) -> None:
         """Change rows, all in one step, after their keys were changed."""
@@ -727,8 +1082,10 @@ class Upkeep:
             return
         if self._owed:
             with self._owing:
-                for number, data, _ in changes:
-                    self._owed.pop((number, data), None)
+                owed = [self._owed.pop((each.number, each.key), None) for each in changes]
+            changes = tuple(
+                each if before is None else each.after(before) for each, before in zip(changes, owed, strict=True)
+            )
         try:
             self.index.apply(changes)
         except sqlite3.Error as error:
@@ -741,7 +1098,7 @@ class Upkeep:
                 error=error,
             )
             with self._owing:
-                self._owed.update({(number, data): row for number, data, row in changes})
+                self._owed.update({(each.number, each.key): each for each in changes})
 
     def _pay(self) -> None:
         """
@@ -752,7 +1109,7 @@ class Upkeep:
         with self._owing:
             try:
                 if self._owed and self.broken is None:
-                    self.index.apply([(number, data, row) for (number, data), row in self._owed.items()])
+                    self.index.apply(list(self._owed.values()))
             except sqlite3.Error as error:
                 if is_full(error):
                     raise NoSpace(
@@ -763,24 +1120,30 @@ class Upkeep:
 
     def repair(self, number: int, data: bytes, key_path: KeyPath) -> Entry | None:
         """
-        Read a key from the tree, and repair its row. The caller holds the key.
+        Read a key from the tree, and repair its rows. The caller holds the key.
 
-        @raise DamagedEntry: if its default version cannot be read. A row that has it stays; otherwise the row marks the damage.
+        @return: its current version.
+        @raise DamagedEntry: if that cannot be read. A row that has it stays; otherwise the row marks the damage.
         """
         try:
-            row = row_of(self._tree, key_path)
+            current = self._tree.current(key_path)
         except DamagedEntry as error:
             if self.get_row(number, data, key_path.key) is None:
-                self._put_right(number, data, key_path, mark_of(self._tree, key_path, error))
+                self._put_right(number, data, key_path, mark_of(error), None)
             raise
-        self._put_right(number, data, key_path, row)
-        return None if row is None else decode_row(row[1])[1]
+        self._put_right(number, data, key_path, row_of(key_path, current), current)
+        return current
 
     def get_row(self, number: int, data: bytes, key: str) -> Entry | None:
-        """The default version of a key, by its row; C{None} if that is missing or cannot be read. For any thread."""
+        """The current version of a key, by its row; C{None} if that is missing or cannot be read. For any thread."""
         try:
-            row = None if self.broken is not None or (number, data) in self._owed else self.index.row(number, data)
-            named, entry = decode_row(row[1]) if row is not None else ("", None)
+            row = marker = None
+            if self.broken is None and (number, data) not in self._owed:
+                row = self.index.row(number, data)
+                if row is None:
+                    marker = self.index.marker(number, data)
+            text = row[1] if row is not None else marker.text if marker is not None else None
+            named, entry = decode_row(text) if text is not None else ("", None)
         except sqlite3.Error as error:
             self.break_off(error)
             return None
@@ -788,30 +1151,60 @@ class Upkeep:
             return None
         return entry if named == key else None
 
-    def _put_right(self, number: int, data: bytes, key_path: KeyPath, row: Row | None) -> None:
+    def _put_right(self, number: int, data: bytes, key_path: KeyPath, row: Row | None, current: Entry | None) -> None:
+        """@param current: the current version; C{None} if there is none, or it cannot be read."""
         if self.broken is not None:
             return
         try:
             there = self.index.row(number, data)
+            versions = {each.id: each for each in self.index.versions(number, data)}
         except sqlite3.Error as error:
             self.break_off(error)
             return
-        if there == row and (number, data) not in self._owed:
+        put, drop = self._older(key_path, row, current, versions)
+        if there == row and not put and not drop and (number, data) not in self._owed:
             return
-        # An older version whose file is missing stays in the row, so that a check can report it.
-        if there is not None and row is not None and there[:2] == row[:2] and ids_of(there[2]) > ids_of(row[2]):
-            return
-        if there is not None and there[1] and row is None and self.get_row(number, data, key_path.key) is None:
+        marker = next((each for each in versions.values() if each.rank == CURRENT), None)
+        has_text = (there is not None and there[1]) or marker is not None
+        if has_text and row is None and current is None and self.get_row(number, data, key_path.key) is None:
             # Perhaps it is the row of another key, which is not listed then.
             self.break_off(f"it has a damaged row, and {key_path.bucket} has no key {key_path.key!r}")
             return
-        if there is None and row is not None:
+        if there is None and marker is None and (row is not None or current is not None):
             self.share()  # perhaps it is a copy of another key
-        self.apply((number, data, row))
+        self.apply(Change(number, data, row, put, drop))
         self.repairs += 1
         self._log.warn(
             "the row of {key} in the index was wrong, and is repaired", key=f"{key_path.bucket}/{key_path.key}"
         )
+
+    def _older(
+        self, key_path: KeyPath, row: Row | None, current: Entry | None, there: Mapping[bytes, VersionRow]
+    ) -> tuple[list[VersionRow], list[bytes]]:
+        """What to put into C{versions}, and to drop from it. A version whose file is missing stays, for a check to report."""
+        if row is None and current is None:
+            return [], list(there)
+        ids = self._tree.ids(key_path)
+        default = current.id if current is not None else _default_of(self._tree, key_path)
+        put: list[VersionRow] = []
+        drop: list[bytes] = []
+        if current is not None and current.marker:
+            wanted = version_row(current, key_path.key, True)
+            put += [wanted] if there.get(wanted.id) != wanted else []
+        elif default is not None and default.encode() in there:
+            drop.append(default.encode())
+        for id in ids:
+            found = there.get(id.encode())
+            if id == default or (found is not None and found.rank != CURRENT and found.text):
+                continue
+            older = older_row(self._tree, key_path, id)
+            if older is not None and older != found:
+                put.append(older)
+        for each in there.values():
+            # A marker that is not current any more, and has no file.
+            if each.rank == CURRENT and each.id.decode() not in (default, *ids):
+                drop.append(each.id)
+        return put, drop
 
     def share(self) -> None:
         """Remember that two keys may name the same ID."""
@@ -856,6 +1249,20 @@ class Upkeep:
         # One item more shows whether there is another page.
         items = self._listed(list_items, number, prefix, delimiter, after, limit + 1)
         return items[:limit], items[limit - 1][0] if len(items) > limit > 0 else None
+
+    def version_page(
+        self, number: int, prefix: str, delimiter: str, key_marker: str, version_marker: str, limit: int
+    ) -> tuple[list[VersionItem], str | None, str]:
+        """
+        A page of L{list_versions<storehouse.storage.namespace.values.list_versions>}, and both markers of the next one.
+
+        @raise Unavailable: and L{NoSpace}, as L{page}.
+        """
+        items = self._listed(list_versions, number, prefix, delimiter, key_marker, version_marker, limit + 1)
+        if not len(items) > limit > 0:
+            return items[:limit], None, ""
+        last = items[limit - 1]
+        return items[:limit], last[0], marker_after(last)
 
     def names(self, number: int, prefix: str, after: str, limit: int) -> list[str]:
         """

@@ -17,7 +17,34 @@ from storehouse.errors import StorehouseError
 if TYPE_CHECKING:  # commands that import a value from here need no reactor
     from twisted.internet.defer import Deferred
 
-__all__ = ["Bucket", "Condition", "Entry", "INamespace", "Metadata", "Needed", "Page", "Problem", "System"]
+__all__ = [
+    "ENABLED",
+    "NULL",
+    "OFF",
+    "SUSPENDED",
+    "Bucket",
+    "Changed",
+    "Condition",
+    "Entry",
+    "INamespace",
+    "Metadata",
+    "Needed",
+    "Page",
+    "Problem",
+    "System",
+    "Usage",
+    "Version",
+    "VersionPage",
+]
+
+#: The versioning of a bucket: it was never enabled; each version stays; versions that were kept stay, and new ones replace
+#: each other.
+OFF = "off"
+ENABLED = "enabled"
+SUSPENDED = "suspended"
+
+#: What stands for the ID of the version that was stored while versioning was not enabled: a key has at most one.
+NULL = "null"
 
 #: Name to values. Names and values are any text.
 Metadata = Mapping[str, Sequence[str]]
@@ -39,6 +66,10 @@ class Entry:
     @ivar metadata: name to values.
     @ivar tag: the tag that the data space gave the bytes; empty when unknown.
     @ivar system: what the doors keep with it, apart from the metadata.
+    @ivar marker: whether it is a delete marker: it has an ID, a time, and no bytes.
+    @ivar versioned: whether it was stored while the versioning of the bucket was enabled. Otherwise it is the null version.
+    @ivar order: its place among the versions of its key, of which later ones have a greater one; 0 if that is C{created},
+        as it is unless the clock was set back. A namespace sets it, and C{versioned}.
     """
 
     id: str
@@ -49,6 +80,19 @@ class Entry:
     metadata: Metadata = attrs.Factory(dict)
     tag: str = ""
     system: System = attrs.Factory(dict)
+    marker: bool = False
+    versioned: bool = False
+    order: int = 0
+
+    @property
+    def rank(self) -> int:
+        """By which versions of a key are in order: later ones have a greater one."""
+        return self.order or self.created
+
+    @property
+    def version(self) -> str:
+        """Its ID among the versions of its key: L{NULL} for the null version."""
+        return self.id if self.versioned else NULL
 
 
 @attrs.frozen
@@ -58,12 +102,87 @@ class Bucket:
 
     @ivar created: nanoseconds since 1970 UTC.
     @ivar owner: the name of the user who made it; empty if it belongs to no user.
+    @ivar versioning: L{OFF}, L{ENABLED} or L{SUSPENDED}.
     """
 
     name: str
     created: int
     metadata: Metadata = attrs.Factory(dict)
     owner: str = ""
+    versioning: str = OFF
+
+
+@attrs.frozen
+class Usage:
+    """
+    What a bucket has.
+
+    @ivar keys: those that have an object: not those whose current version is a delete marker.
+    @ivar size: bytes of their current versions.
+    @ivar versions: versions that are not current; no delete markers.
+    @ivar versions_size: bytes of those.
+    @ivar markers: delete markers, current or not.
+    """
+
+    keys: int
+    size: int
+    versions: int = 0
+    versions_size: int = 0
+    markers: int = 0
+
+    @property
+    def total_size(self) -> int:
+        """Bytes of all versions."""
+        return self.size + self.versions_size
+
+
+@attrs.frozen
+class Changed:
+    """
+    What a change of a key did.
+
+    @ivar entry: the version or delete marker that was added, as it is kept; C{None} if there was none.
+    @ivar removed: the entries that are no versions any more: the caller deletes the bytes of their IDs, unless they are
+        markers, and settles these. Damaged ones are not among them, since nobody knows which bytes they named.
+    @ivar current: what the current version is now, a marker perhaps; C{None} if the key is gone.
+    """
+
+    entry: Entry | None
+    removed: Sequence[Entry]
+    current: Entry | None
+
+
+@attrs.frozen
+class Version:
+    """
+    A version of a key.
+
+    @ivar is_latest: whether it is the current one.
+    """
+
+    key: str
+    entry: Entry
+    is_latest: bool
+
+
+@attrs.frozen
+class VersionPage:
+    """
+    Some versions of the keys of a bucket: the keys in the order of their UTF-8 bytes, the versions of one from the newest
+    to the oldest.
+
+    @ivar versions: those that are listed themselves, delete markers too.
+    @ivar prefixes: the common prefixes that stand for the others.
+    @ivar next_key_marker: the C{key_marker} of the next page; C{None} if this is the last one.
+    @ivar next_version_marker: its C{version_marker}; it leads on, also if that version is removed.
+    @ivar damaged: versions of the page whose entries cannot be read, by key and ID; the ID is empty if it is not known.
+    """
+
+    versions: Sequence[Version]
+    prefixes: Sequence[str]
+    next_key_marker: str | None
+    next_version_marker: str = ""
+    damaged: Sequence[tuple[str, str]] = ()
 
 
 @attrs.frozen
@@ -121,13 +240,18 @@ class Needed:
     doubt: str
 
 
-#: Called with the current default version, or C{None}; raises to refuse.
+#: Called with the current version, or C{None} if there is none or it is a delete marker; raises to refuse.
 Condition = Callable[["Entry | None"], None]
 
 
 class INamespace(Interface):
     """
-    Buckets of keys, each with one default version and perhaps older ones.
+    Buckets of keys, each with one current version, its default, and perhaps older ones.
+
+    While the versioning of a bucket is L{OFF}, what is published replaces the version that is there. While it is L{ENABLED}
+    every version stays until it is removed by its ID. While it is L{SUSPENDED} those stay that were published before, and what
+    is published replaces the null version, if there is one. A key whose current version is a delete marker does not exist for
+    L{look_up} and L{list_keys}.
 
     All methods return Deferreds, but for L{settle} and L{start}.  They fail with
     L{StorehouseError<storehouse.errors.StorehouseError>}s only, except for defects: C{InvalidName} for a bucket, key
@@ -167,8 +291,18 @@ class INamespace(Interface):
         """
         Make a bucket, which keeps its owner. Fails with C{AlreadyExists}.
 
-        @param configs: its configurations from the beginning, in the same step, by their kinds.
+        @param configs: its configurations from the beginning, in the same step, by their kinds: C{versioning} too, with
+            L{ENABLED} in ASCII.
         """
+
+    def set_versioning(bucket: str, state: str) -> Deferred[Bucket]:
+        """
+        Set the versioning of a bucket, in one step; it is the configuration of the kind C{versioning} too. Fails with
+        C{InvalidBucketState} if that would be L{OFF} after it was anything else, and with C{InvalidName} for no state.
+        """
+
+    def versioning(bucket: str) -> str:
+        """The versioning of a bucket, at once; L{OFF} if there is no such bucket."""
 
     def set_bucket_metadata(name: str, metadata: Metadata) -> Deferred[Bucket]:
         """Replace all metadata of a bucket, in one step."""
@@ -193,11 +327,11 @@ class INamespace(Interface):
     def set_bucket_config(bucket: str, kind: str, data: bytes | None) -> Deferred[None]:
         """
         Replace or, with C{None}, remove that, in one step. It goes with its bucket. Fails with C{TooLarge} for more than
-        1 MiB.
+        1 MiB. The kind C{versioning} is set as by L{set_versioning}.
         """
 
-    def usage(bucket: str) -> Deferred[tuple[int, int]]:
-        """How many keys a bucket has, and the bytes of their default versions."""
+    def usage(bucket: str) -> Deferred[Usage]:
+        """How many keys and versions a bucket has, and their bytes."""
 
     def intend(bucket: str, key: str, ids: Iterable[str]) -> Deferred[None]:
         """
@@ -214,33 +348,57 @@ class INamespace(Interface):
         """
 
     def publish(
-        bucket: str, key: str, entry: Entry, condition: Condition | None = None, keep: bool = False
-    ) -> Deferred[list[Entry]]:
+        bucket: str, key: str, entry: Entry, condition: Condition | None = None, keep: bool | None = None
+    ) -> Deferred[Changed]:
         """
-        Make a version the default of a key, in one step.
+        Make a version, or a delete marker, the current one of a key, in one step.
 
+        @param entry: its C{versioned} and C{order} are set by the namespace. A marker is refused (C{InvalidName}) while the
+            versioning is L{OFF}.
         @param condition: called while the key is held. If it raises, L{publish} fails with that error, and nothing was changed.
-            A default that cannot be read has size -1 and no etag.
-        @param keep: whether the version that was the default stays as an older one.
-        @return: fires with the entries that are no versions any more: the caller deletes the bytes of their IDs. Damaged ones
-            are not among them, since nobody knows which bytes they named.
+            A version that cannot be read has size -1 and no etag.
+        @param keep: whether the version that was current stays as an older one, whatever the versioning of the bucket is, which
+            decides that otherwise.
         """
 
     def look_up(bucket: str, key: str, id: str | None = None) -> Deferred[Entry]:
-        """The default version of a key, or the one with that ID. Fails with C{NoSuchKey}."""
+        """
+        The current version of a key, or the one with that ID, or L{NULL}; that may be a marker.
+
+        @return: fails with C{NoSuchKey}, C{NoSuchVersion}, and, if no ID is given, C{DeleteMarkerFound}.
+        """
 
     def versions(bucket: str, key: str) -> Deferred[list[Entry]]:
-        """All versions of a key: the default, then the others, newest first. Fails with C{NoSuchKey}."""
+        """
+        All versions of a key and its markers, the current one first, then the others, newest first. Reads them all. Fails
+        with C{NoSuchKey}.
+        """
 
     def unpublish(
-        bucket: str, key: str, id: str | None = None, condition: Condition | None = None
-    ) -> Deferred[list[Entry]]:
+        bucket: str,
+        key: str,
+        id: str | None = None,
+        condition: Condition | None = None,
+        marker: Entry | None = None,
+    ) -> Deferred[Changed]:
         """
-        Remove a key with all its versions, or one version; then, if that was the default, the newest other one becomes
-        it.
+        Without an ID: remove a key with all its versions while the versioning of the bucket is L{OFF}; otherwise add a delete
+        marker, which replaces what L{publish} would, also to a key that is not there. With one: remove this version for good;
+        then, if it was the current one, the newest other one becomes it.
 
+        @param id: of the version, or L{NULL}.
         @param condition: as in L{publish}; also called when there is no such key.
-        @return: fires with the entries that are no versions any more, as L{publish}. Fails with C{NoSuchKey}.
+        @param marker: to be added, if one is; C{None} for one with a new ID and the time of now.
+        @return: fails with C{NoSuchKey}, C{NoSuchVersion}.
+        """
+
+    def revise(bucket: str, key: str, id: str | None, change: Callable[[Entry], Entry]) -> Deferred[Entry]:
+        """
+        Change what is known of a version, in one step, which does not make it the current one.
+
+        @param id: as in L{look_up}, which this fails as.
+        @param change: called while the key is held, with the version; gives it as it is to be. Its ID, size, and what the
+            namespace sets stay. If it raises, L{revise} fails with that error, and nothing was changed.
         """
 
     def rename(
@@ -252,8 +410,8 @@ class INamespace(Interface):
         source_condition: Condition | None = None,
     ) -> Deferred[tuple[list[Entry], list[Entry]]]:
         """
-        Make a version the default of a key, and remove another key of the bucket with all its versions, in one step: a
-        crash leaves both keys as they were, or as they are to be.
+        Make a version the current one of a key, and remove another key of the bucket, in one step: a crash leaves both keys as
+        they were, or as they are to be. Fails with C{InvalidBucketState} unless the versioning of the bucket is L{OFF}.
 
         @param key: is removed. Another one than C{new_key} (C{InvalidName}).
         @param entry: of C{new_key}; its ID is none of C{key}.
@@ -274,6 +432,24 @@ class INamespace(Interface):
         @param after: only keys greater than this one are listed; their common prefix need not be. If it is a common prefix of
             this listing, all keys that begin with it are left out. So C{next_after} can be either.
         @param limit: the most keys and common prefixes of the page; 0 gives an empty page, which is the last.
+        """
+
+    def list_versions(
+        bucket: str,
+        prefix: str = "",
+        delimiter: str = "",
+        key_marker: str = "",
+        version_marker: str = "",
+        limit: int = 1000,
+    ) -> Deferred[VersionPage]:
+        """
+        Versions and delete markers of the keys that begin with C{prefix}, as S3 lists them, rolled up as in L{list_keys}.
+
+        @param key_marker: only greater keys, as C{after} of L{list_keys}.
+        @param version_marker: and those of the key C{key_marker} that follow this version: what a page gave as its next one,
+            or the ID of a version, or L{NULL}. If there is no such version: all of that key. Fails with C{InvalidName} without a
+            C{key_marker}.
+        @param limit: the most versions and common prefixes of the page; 0 gives an empty page, which is the last.
         """
 
     def list_names(bucket: str, prefix: str = "", after: str = "", limit: int = 1000) -> Deferred[list[str]]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sqlite3
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import attrs
@@ -25,18 +27,26 @@ from storehouse.core.jobs import KeyedLocks, deferred
 from storehouse.core.operations import Latency
 from storehouse.errors import (
     DamagedEntry,
+    DeleteMarkerFound,
+    InvalidBucketState,
     InvalidName,
     NoSuchBucket,
     NoSuchKey,
+    NoSuchVersion,
     StartFailed,
     StorageFailed,
     StorehouseError,
     Unavailable,
 )
 from storehouse.storage.namespace.check import check, problems_of
-from storehouse.storage.namespace.index import Change, Upkeep, older_of
+from storehouse.storage.namespace.index import SAME, Change, Upkeep, row_of, version_row
 from storehouse.storage.namespace.interfaces import (
+    ENABLED,
+    NULL,
+    OFF,
+    SUSPENDED,
     Bucket,
+    Changed,
     Condition,
     Entry,
     INamespace,
@@ -44,6 +54,9 @@ from storehouse.storage.namespace.interfaces import (
     Needed,
     Page,
     Problem,
+    Usage,
+    Version,
+    VersionPage,
 )
 from storehouse.storage.namespace.journal import KEPT, LEAVING, NEW, Journal, moved_to
 from storehouse.storage.namespace.needed import needed
@@ -52,15 +65,19 @@ from storehouse.storage.namespace.restore import restore
 from storehouse.storage.namespace.tree import UNREADABLE, AlreadyThere, KeyPath, NotInJournal, Stale, Tree
 from storehouse.storage.namespace.values import (
     MAX_METADATA,
+    VERSIONING,
     check_bucket,
     check_config,
     check_id,
     check_key,
     check_owner,
+    check_version,
+    check_versioning,
     checked,
     checked_metadata,
     encode_bucket,
     encode_entry,
+    state_of,
 )
 
 __all__ = ["Gate", "Lane", "LocalNamespace", "NamespaceSettings"]
@@ -93,14 +110,17 @@ class _Found:
     """
     A key as an operation found it.
 
-    @ivar entry: the default version, as readers get it; with the size L{UNREADABLE} if it cannot be read.
+    @ivar entry: the current version, as readers get it; with the size L{UNREADABLE} if it cannot be read.
     @ivar expected: the ID that C{default.json} names.
-    @ivar older: the IDs of its other versions.
     """
 
     entry: Entry | None
     expected: str | None
-    older: frozenset[str]
+
+    @property
+    def object(self) -> Entry | None:
+        """The entry, unless it is a delete marker: then there is no object."""
+        return None if self.entry is None or self.entry.marker else self.entry
 
     @property
     def trusted(self) -> Entry | None:
@@ -111,6 +131,32 @@ class _Found:
     def known(self) -> bool:
         """Whether the bytes of the default version are known to belong to this key."""
         return self.trusted is not None and self.trusted.id == self.expected
+
+
+@attrs.frozen
+class _Plan:
+    """
+    What publishing does to a key.
+
+    @ivar entry: the new version, as it is kept, and C{text} its file.
+    @ivar gone: the version that goes.
+    @ivar kept: the ID of the current version, if it stays.
+    @ivar replaced: the ID whose file goes: of C{gone}, or of a version that cannot be read.
+    @ivar is_replaced_known: whether that is known to be of this key.
+    """
+
+    entry: Entry
+    text: bytes
+    gone: Entry | None
+    kept: str | None
+    replaced: str | None
+    is_replaced_known: bool
+    change: Change
+
+
+def no_such_version(key_path: KeyPath, id: str) -> NoSuchVersion:
+    """The error for a version that is not there."""
+    return NoSuchVersion(f"the key {key_path.key!r} of the bucket {key_path.bucket} has no version {id}")
 
 
 async def gather(waited_for: Sequence[Deferred[None]]) -> None:
@@ -447,8 +493,8 @@ class LocalNamespace:
 
     def _find(self, number: int, data: bytes, key_path: KeyPath) -> _Found:
         """The key by its row. If that is wrong, or missing, the tree will raise L{Stale}."""
-        found = self.upkeep.get(number, data, key_path.key)
-        return _Found(None, None, frozenset()) if found is None else _Found(found[0], found[0].id, found[1])
+        entry = self.upkeep.get(number, data, key_path.key)
+        return _Found(None, None) if entry is None else _Found(entry, entry.id)
 
     async def _look_again(self, number: int, data: bytes, key_path: KeyPath) -> _Found:
         """The key by the tree, since its row was wrong. The caller holds the key."""
@@ -467,7 +513,7 @@ class LocalNamespace:
             except DamagedEntry:
                 default = None
             entry = self.upkeep.get_row(number, data, key_path.key) or Entry(default or "", UNREADABLE, "", 0)
-        return _Found(entry, default, frozenset(tree.ids(key_path)) - {default})
+        return _Found(entry, default)
 
     async def _compare(self, number: int, data: bytes, key_path: KeyPath) -> None:
         """After a failure: make the row agree with the tree, which may have changed or not."""
@@ -478,104 +524,167 @@ class LocalNamespace:
 
     @deferred(lasting=True)
     async def publish(
-        self, bucket: str, key: str, entry: Entry, condition: Condition | None = None, keep: bool = False
-    ) -> list[Entry]:
+        self, bucket: str, key: str, entry: Entry, condition: Condition | None = None, keep: bool | None = None
+    ) -> Changed:
         began = time.monotonic()
         entry = checked(entry, self._settings.max_metadata)
-        text = encode_entry(entry, key) if check_key(key) else b""
+        check_key(key)
         number, data, key_path = await self._begin(bucket, key)
         try:
-            found = self._find(number, data, key_path)
-            again = asked = looked = False
-            while True:
-                if condition is not None and not asked:
-                    try:
-                        condition(found.entry)
-                    except StorehouseError:
-                        if looked or found.entry is not None:
-                            raise
-                        # The tree decides whether there is none.
-                        found, looked = await self._look_again(number, data, key_path), True
-                        condition(found.entry)
-                # An ID that is an older version already must survive a crash that keeps it from becoming the default.
-                again = again or entry.id in found.older
-                # Bytes that may belong to another key are not recorded: recovery might remove them.
-                known = found.expected if found.known else None
-                old = None if keep or known == entry.id else known
-                intended = [self.journal.intend(bucket, key, [entry.id], KEPT if again else NEW)]
-                if old is not None:
-                    intended.append(self.journal.intend(bucket, key, [old], entry.id))
-                elif known is not None and known != entry.id:
-                    intended.append(self.journal.intend(bucket, key, [known], KEPT))
-                await gather(intended)
-                try:
-                    await self._changes.run(
-                        self._publish, number, data, key_path, entry, text, found, keep, again, looked
-                    )
-                except (Stale, AlreadyThere, StorehouseError) as error:
-                    if old is not None and not isinstance(error, StorageFailed):
-                        self.journal.settle([old])
-                    if isinstance(error, AlreadyThere):
-                        again = asked = True
-                    elif isinstance(error, Stale):
-                        asked = False
-                        found, looked = await self._look_again(number, data, key_path), True
-                    else:
-                        raise
-                else:
-                    break
-            self.journal.settle([entry.id])
-            return [] if old is None or found.trusted is None else [found.trusted]
+            return await self._add(number, data, key_path, entry, condition, keep)
         except (OSError, StorageFailed) as error:
             await self._compare(number, data, key_path)
             self._raise(error)
         finally:
             self._finish("publish", began, bucket, key)
 
-    def _publish(
+    async def _add(
         self,
         number: int,
         data: bytes,
         key_path: KeyPath,
         entry: Entry,
-        text: bytes,
+        condition: Condition | None,
+        keep: bool | None = None,
+    ) -> Changed:
+        """Make a version, or a marker, the current one of a key. The caller holds the key."""
+        bucket, key = key_path.bucket, key_path.key
+        state = self._buckets[bucket][1].versioning
+        if entry.marker and state == OFF:
+            raise InvalidName(f"the bucket {bucket} has no versions, so no delete markers either")
+        found = self._find(number, data, key_path)
+        asked = looked = False
+        # An ID that is an older version already must survive a crash that keeps it from becoming the current one.
+        again = (state != OFF or bool(keep)) and self.upkeep.get_version(number, data, key, entry.id) is not None
+        while True:
+            if condition is not None and not asked:
+                try:
+                    condition(found.object)
+                except StorehouseError:
+                    if looked or found.entry is not None:
+                        raise
+                    # The tree decides whether there is none.
+                    found, looked = await self._look_again(number, data, key_path), True
+                    condition(found.object)
+            plan = self._planned(number, data, key_path, entry, found, state, keep)
+            # Bytes that may belong to another key are not recorded: recovery might remove them.
+            intended = [self.journal.intend(bucket, key, [entry.id], KEPT if again else NEW)]
+            if plan.gone is not None:
+                intended.append(self.journal.intend(bucket, key, [plan.gone.id], entry.id))
+            if plan.kept is not None:
+                intended.append(self.journal.intend(bucket, key, [plan.kept], KEPT))
+            await gather(intended)
+            try:
+                await self._changes.run(self._publish, number, data, key_path, plan, found, again, looked)
+            except (Stale, AlreadyThere, StorehouseError) as error:
+                if plan.gone is not None and not isinstance(error, StorageFailed):
+                    self.journal.settle([plan.gone.id])
+                if isinstance(error, AlreadyThere):
+                    again = asked = True
+                elif isinstance(error, Stale):
+                    asked = False
+                    found, looked = await self._look_again(number, data, key_path), True
+                else:
+                    raise
+            else:
+                break
+        self.journal.settle([entry.id])
+        return Changed(plan.entry, [] if plan.gone is None else [plan.gone], plan.entry)
+
+    def _planned(
+        self,
+        number: int,
+        data: bytes,
+        key_path: KeyPath,
+        entry: Entry,
         found: _Found,
-        keep: bool,
-        again: bool,
-        looked: bool,
+        state: str,
+        keep: bool | None,
+    ) -> _Plan:
+        """What becomes of the versions of a key when another one is published."""
+        there, known = found.trusted, found.known
+        is_same = found.expected == entry.id
+        if there is not None and is_same:
+            entry = attrs.evolve(entry, versioned=there.versioned, order=there.order, marker=there.marker)
+        else:
+            # Later than what it follows, also if the clock was set back.
+            least = 0 if state == OFF or there is None else there.rank + 1
+            order = least if entry.created < least else 0
+            if state == ENABLED or entry.versioned or entry.order != order:
+                entry = attrs.evolve(entry, versioned=state == ENABLED, order=order)
+        if keep is None:
+            # In doubt a version stays.
+            keep = state == ENABLED or (state == SUSPENDED and (there is None or there.versioned))
+        gone: Entry | None = None
+        if not is_same and known and not keep:
+            gone = there
+        elif state == SUSPENDED and keep and not is_same:
+            gone = self.upkeep.get_version(number, data, key_path.key, None)
+            if gone is not None and gone.id == entry.id:
+                gone = None
+        # The file of a version that cannot be read is set aside where it would have been removed.
+        is_dropped = not known and not keep and not is_same
+        replaced = gone.id if gone is not None else found.expected if is_dropped else None
+        kept = found.expected if known and keep and not is_same else None
+        row = row_of(key_path, entry)
+        put = [version_row(entry, key_path.key, True)] if entry.marker else []
+        drop: list[bytes] = []
+        if kept is not None and there is not None:
+            put.append(version_row(there, key_path.key))
+        if gone is not None and (gone is not there or gone.marker):
+            drop.append(gone.id.encode())
+        text = encode_entry(entry, key_path.key) if row is None else row[1]
+        return _Plan(entry, text, gone, kept, replaced, not is_dropped, Change(number, data, row, put, drop))
+
+    def _publish(
+        self, number: int, data: bytes, key_path: KeyPath, plan: _Plan, found: _Found, again: bool, looked: bool
     ) -> None:
         if found.entry is None and not looked and os.path.lexists(key_path.directory):
             raise Stale
-        self.tree.publish(key_path, entry.id, text, found.expected, keep, again, found.known)
-        older = found.older | {found.expected} if keep and found.known and found.expected is not None else found.older
-        self.upkeep.apply((number, data, (entry.size, text, older_of(older - {entry.id}))))
+        self.tree.publish(
+            key_path, plan.entry.id, plan.text, found.expected, plan.replaced, again, plan.is_replaced_known
+        )
+        change = plan.change
+        if again and not plan.entry.marker:
+            change = attrs.evolve(change, drop=[*change.drop, plan.entry.id.encode()])
+        self.upkeep.apply(change)
+        if found.entry is not None and not found.known:
+            self.upkeep.repair(number, data, key_path)
 
     @deferred(lasting=True)
     async def unpublish(
-        self, bucket: str, key: str, id: str | None = None, condition: Condition | None = None
-    ) -> list[Entry]:
+        self,
+        bucket: str,
+        key: str,
+        id: str | None = None,
+        condition: Condition | None = None,
+        marker: Entry | None = None,
+    ) -> Changed:
         began = time.monotonic()
         if id is not None:
-            check_id(id)
+            check_version(id)
+        if marker is not None:
+            marker = checked(marker, self._settings.max_metadata)
         number, data, key_path = await self._begin(bucket, key)
         try:
+            if id is None and self._buckets[bucket][1].versioning != OFF:
+                added = marker or Entry(secrets.token_hex(16), 0, "", time.time_ns())
+                return await self._add(number, data, key_path, attrs.evolve(added, marker=True), condition)
             found = self._find(number, data, key_path)
-            if found.entry is None or id not in (None, found.entry.id):
+            if found.entry is None:
                 found = await self._look_again(number, data, key_path)
             if condition is not None:
-                condition(found.entry)
-            if id is not None and id not in (found.expected, *found.older):
-                raise NoSuchKey(f"the key {key!r} of the bucket {bucket} has no version {id}")
+                condition(found.object)
+            if id is not None:
+                return await self._remove_version(number, data, key_path, id, found)
             # Others are added once the tree has shown that they belong to this key.
-            leaving = [found.trusted.id] if found.trusted is not None and id in (None, found.trusted.id) else []
+            leaving = [] if found.trusted is None else [found.trusted.id]
             while True:
-                # After a crash a single version is removed, unless it still is the default; of a whole key none is.
-                await self.journal.intend(bucket, key, leaving, LEAVING if id is None else NEW)
+                # After a crash none of the key is removed.
+                await self.journal.intend(bucket, key, leaving, LEAVING)
                 try:
-                    removed: list[Entry] = await self._changes.run(
-                        self._unpublish, number, data, key_path, id, leaving, found
-                    )
-                    return removed
+                    removed = await self._changes.run(self._unpublish, number, data, key_path, leaving, found)
+                    return Changed(None, removed, None)
                 except NotInJournal as more:
                     leaving = more.ids
                 except (NoSuchKey, DamagedEntry):
@@ -587,18 +696,118 @@ class LocalNamespace:
         finally:
             self._finish("unpublish", began, bucket, key)
 
-    def _unpublish(
-        self, number: int, data: bytes, key_path: KeyPath, id: str | None, known: list[str], found: _Found
-    ) -> list[Entry]:
-        removed, left = self.tree.unpublish(key_path, id, known, found.trusted)
-        if left is not None:
-            older = {*found.older, *filter(None, (found.expected,))} - {id or "", left.id}
-            self.upkeep.apply((number, data, (left.size, encode_entry(left, key_path.key), older_of(older))))
-        elif id is None or not os.path.lexists(key_path.directory):
-            self.upkeep.apply((number, data, None))
-        else:
-            self._found(number, data, key_path)
+    def _unpublish(self, number: int, data: bytes, key_path: KeyPath, known: list[str], found: _Found) -> list[Entry]:
+        removed = self.tree.unpublish(key_path, known, found.trusted)
+        self.upkeep.apply(Change(number, data, None, clear=True))
         return removed
+
+    async def _remove_version(self, number: int, data: bytes, key_path: KeyPath, id: str, found: _Found) -> Changed:
+        """Remove one version of a key for good: all that are removed by their IDs are removed here. The caller holds the key."""
+        try:
+            entry = await self._version(number, data, key_path, id, found.trusted)
+        except DamagedEntry:
+            entry = Entry(id, UNREADABLE, "", 0)
+        if entry is None:
+            raise no_such_version(key_path, id)
+        is_readable = entry.size != UNREADABLE
+        # After a crash it is removed, unless it still is the default.
+        await self.journal.intend(key_path.bucket, key_path.key, [entry.id] if is_readable else [], NEW)
+        try:
+            left, is_left = await self._changes.run(
+                self._remove, number, data, key_path, entry.id, entry if is_readable else None, found
+            )
+        except DamagedEntry:
+            self.journal.settle([entry.id])
+            raise
+        current = left or (found.entry if is_left else None)
+        return Changed(None, [entry] if is_readable else [], current)
+
+    def _remove(
+        self, number: int, data: bytes, key_path: KeyPath, id: str, entry: Entry | None, found: _Found
+    ) -> tuple[Entry | None, bool]:
+        newest = partial(self.upkeep.newest, number, data)
+        left, is_left = self.tree.remove_version(key_path, id, entry, newest)
+        if not is_left:
+            self.upkeep.apply(Change(number, data, None, clear=True))
+        elif left is None:
+            self.upkeep.apply(Change(number, data, SAME, drop=[id.encode()]))
+            if found.expected in (None, id):
+                self._found(number, data, key_path)
+        elif left.marker:
+            self.upkeep.apply(Change(number, data, None, [version_row(left, key_path.key, True)], [id.encode()]))
+        else:
+            gone = [id.encode(), left.id.encode()]
+            self.upkeep.apply(Change(number, data, row_of(key_path, left), drop=gone))
+        return left, is_left
+
+    async def _version(
+        self, number: int, data: bytes, key_path: KeyPath, id: str, current: Entry | None
+    ) -> Entry | None:
+        """
+        A version of a key by its ID, or the null version; C{None} if there is none.
+
+        @param current: the current version, if it can be read.
+        @raise DamagedEntry: if its file cannot be read.
+        """
+        if current is not None and (id == current.id or (id == NULL and not current.versioned)):
+            return current
+        found = self.upkeep.get_version(number, data, key_path.key, None if id == NULL else id)
+        if found is not None:
+            return found
+        if id != NULL:
+            return await self._disk.run(self.tree.read, key_path, id)
+        if self.upkeep.is_sure(number, data):
+            return None
+        versions: list[Entry] = await self._disk.run(self.tree.readable, key_path)
+        return max((each for each in versions if not each.versioned), key=lambda each: each.rank, default=None)
+
+    @deferred(lasting=True)
+    async def revise(self, bucket: str, key: str, id: str | None, change: Callable[[Entry], Entry]) -> Entry:
+        began = time.monotonic()
+        if id is not None:
+            check_version(id)
+        number, data, key_path = await self._begin(bucket, key)
+        try:
+            found = self._find(number, data, key_path)
+            if found.entry is None:
+                found = await self._look_again(number, data, key_path)
+            if id is None:
+                there = found.entry
+                if there is None:
+                    raise NoSuchKey(f"the bucket {bucket} has no key {key!r}")
+                if there.marker:
+                    raise DeleteMarkerFound(bucket, key, there.version, there.created, True)
+            else:
+                there = await self._version(number, data, key_path, id, found.trusted)
+                if there is None:
+                    raise no_such_version(key_path, id)
+            if there.size == UNREADABLE:
+                raise key_path.damaged(there.id or None, "", "it cannot be read")
+            entry = attrs.evolve(
+                change(there),
+                id=there.id,
+                size=there.size,
+                marker=there.marker,
+                versioned=there.versioned,
+                order=there.order,
+            )
+            entry = checked(entry, self._settings.max_metadata)
+            # It stays after a crash, and its row is compared.
+            await self.journal.intend(bucket, key, [entry.id], KEPT)
+            await self._changes.run(self._revise, number, data, key_path, entry, entry.id == found.expected)
+            return entry
+        except (OSError, StorageFailed) as error:
+            await self._compare(number, data, key_path)
+            self._raise(error)
+        finally:
+            self._finish("revise", began, bucket, key)
+
+    def _revise(self, number: int, data: bytes, key_path: KeyPath, entry: Entry, is_current: bool) -> None:
+        self.tree.revise(key_path, entry.id, encode_entry(entry, key_path.key))
+        if is_current and not entry.marker:
+            self.upkeep.apply(Change(number, data, row_of(key_path, entry)))
+        else:
+            self.upkeep.apply(Change(number, data, SAME, [version_row(entry, key_path.key, is_current)]))
 
     @deferred(lasting=True)
     async def rename(
@@ -617,6 +826,10 @@ class LocalNamespace:
         text = encode_entry(entry, new_key) if check_key(new_key) else b""
         (number, data, source), (_, new_data, target) = await self._begin_both(bucket, key, new_key)
         try:
+            if self._buckets[bucket][1].versioning != OFF:
+                raise InvalidBucketState(
+                    f"the bucket {bucket} has versions: its keys cannot be renamed; copy the object, and delete it"
+                )
             # By the tree: this is too rare to be made faster by the rows.
             there = await self._look_again(number, data, source)
             if source_condition is not None:
@@ -631,11 +844,11 @@ class LocalNamespace:
             leaving: list[Entry] = await self._disk.run(self.tree.readable, source, there.trusted)
             old = found.expected if found.known and found.expected != entry.id else None
             ids = [each.id for each in leaving]
-            if entry.id in (*ids, *there.older):
+            if entry.id in ids or self.tree.has(source, entry.id):
                 raise InvalidName(f"the ID {entry.id} belongs to the key {key[:200]!r}")
             # What was said of them before does not count any more.
             self.journal.settle(ids)
-            again = entry.id in found.older
+            again = entry.id != found.expected and self.tree.has(target, entry.id)
             intended = [
                 self.journal.intend(bucket, new_key, [entry.id], KEPT if again else NEW),
                 self.journal.intend(bucket, key, ids, moved_to(entry.id, new_key)),
@@ -643,7 +856,10 @@ class LocalNamespace:
             if old is not None:
                 intended.append(self.journal.intend(bucket, new_key, [old], entry.id))
             await gather(intended)
-            rows = (number, data, None), (number, new_data, (entry.size, text, older_of(found.older - {entry.id})))
+            rows = (
+                Change(number, data, None, clear=True),
+                Change(number, new_data, (entry.size, text), drop=[entry.id.encode()] if again else []),
+            )
             try:
                 await self._changes.run(self._rename, source, target, entry.id, text, found, ids, again, rows)
             except StorehouseError as error:
@@ -671,7 +887,7 @@ class LocalNamespace:
         again: bool,
         rows: tuple[Change, Change],
     ) -> None:
-        self.tree.publish(target, id, text, found.expected, False, again, found.known)
+        self.tree.publish(target, id, text, found.expected, found.expected, again, found.known)
         # From here on a start finishes it.
         self.tree.remove(source, leaving)
         self.upkeep.apply(*rows)
@@ -680,18 +896,21 @@ class LocalNamespace:
     async def look_up(self, bucket: str, key: str, id: str | None = None) -> Entry:
         began = time.monotonic()
         number, data, key_path = self._locate(bucket, key)
-        known = self.upkeep.get(number, data, key)
-        entry = None if known is None else known[0]
+        entry = self.upkeep.get(number, data, key)
         try:
-            if id is not None and (entry is None or entry.id != check_id(id)):
-                entry = await self._disk.run(self.tree.read, key_path, id)
-                if entry is None:
-                    raise NoSuchKey(f"the bucket {bucket} has no key {key!r} with a version {id}")
             # The tree decides whether there is none.
-            elif entry is None and await self._disk.run(self._is_there, key_path):
+            is_missing = entry is None and id in (None, NULL) and await self._disk.run(self._is_there, key_path)
+            if is_missing:
                 entry = await self._look_closer(bucket, key)
-            if entry is None:
-                raise NoSuchKey(f"the bucket {bucket} has no key {key!r}")
+            if id is None:
+                if entry is None:
+                    raise NoSuchKey(f"the bucket {bucket} has no key {key!r}")
+                if entry.marker:
+                    raise DeleteMarkerFound(bucket, key, entry.version, entry.created, True)
+            elif entry is None or id != entry.id:
+                entry = await self._version(number, data, key_path, check_version(id), entry)
+                if entry is None:
+                    raise no_such_version(key_path, id)
         except OSError as error:
             self._raise(error)
         self._observe("look_up", time.monotonic() - began)
@@ -767,6 +986,46 @@ class LocalNamespace:
         return Page(entries, [key for key, entry in items if entry is False], next_after, damaged)
 
     @deferred(lasting=True)
+    async def list_versions(
+        self,
+        bucket: str,
+        prefix: str = "",
+        delimiter: str = "",
+        key_marker: str = "",
+        version_marker: str = "",
+        limit: int = 1000,
+    ) -> VersionPage:
+        began = time.monotonic()
+        self._number(bucket)
+        if limit < 0:
+            raise InvalidName(f"a page cannot have {limit} versions")
+        async with self._inside():
+            number = self._number(bucket)
+            items, next_key, next_version = await self._disk.run(
+                self.upkeep.version_page, number, prefix, delimiter, key_marker, version_marker, limit
+            )
+        versions: list[Version] = []
+        damaged: list[tuple[str, str]] = []
+        for key, found in items:
+            if found is None:
+                continue
+            is_latest, id, entry = found
+            if entry is None and is_latest:
+                # Its row cannot be read.
+                try:
+                    entry = await self._look_closer(bucket, key)
+                except DamagedEntry as error:
+                    damaged.append((key, id or error.id or ""))
+            elif entry is None:
+                damaged.append((key, id))
+            if entry is not None:
+                versions.append(Version(key, entry, is_latest))
+        self.upkeep.check_index()
+        self._observe("list_versions", time.monotonic() - began)
+        prefixes = [key for key, found in items if found is None]
+        return VersionPage(versions, prefixes, next_key, next_version, damaged)
+
+    @deferred(lasting=True)
     async def list_names(self, bucket: str, prefix: str = "", after: str = "", limit: int = 1000) -> list[str]:
         self._number(bucket)
         async with self._inside():
@@ -786,13 +1045,36 @@ class LocalNamespace:
         bucket = Bucket(check_bucket(name), time.time_ns(), checked_metadata(metadata or {}), check_owner(owner))
         for kind, data in (configs or {}).items():
             check_config(kind, data)
+        state = state_of((configs or {}).get(VERSIONING))
 
         def create(bucket: Bucket) -> tuple[int, Bucket] | None:
             self.tree.create_bucket(bucket, configs)
             return self.upkeep.add_bucket(bucket.name, encode_bucket(bucket)), bucket
 
+        bucket = attrs.evolve(bucket, versioning=state)
         await self._change_bucket(name, create, bucket)
         return bucket
+
+    def versioning(self, bucket: str) -> str:
+        found = self._buckets.get(bucket)
+        return OFF if found is None else found[1].versioning
+
+    @deferred(lasting=True)
+    async def set_versioning(self, bucket: str, state: str) -> Bucket:
+        self._locate(check_bucket(bucket), "-")
+        check_versioning(state)
+
+        def change(name: str) -> tuple[int, Bucket] | None:
+            self._number(name)
+            number, known = self._buckets[name]
+            if state != known.versioning:
+                check_versioning(state, known.versioning)
+                self.tree.change_config(name, VERSIONING, state.encode())
+            return number, attrs.evolve(known, versioning=state)
+
+        changed = await self._change_bucket(bucket, change, bucket)
+        assert changed is not None
+        return changed[1]
 
     @deferred(lasting=True)
     async def set_bucket_metadata(self, name: str, metadata: Metadata) -> Bucket:
@@ -871,6 +1153,9 @@ class LocalNamespace:
     async def set_bucket_config(self, bucket: str, kind: str, data: bytes | None) -> None:
         check_config(kind, data)
         self._locate(check_bucket(bucket), "-")
+        if kind == VERSIONING:
+            await self.set_versioning(bucket, state_of(data))
+            return
 
         def change(name: str) -> tuple[int, Bucket] | None:
             self._locate(name, "-")
@@ -880,12 +1165,12 @@ class LocalNamespace:
         await self._change_bucket(bucket, change, bucket)
 
     @deferred(lasting=True)
-    async def usage(self, bucket: str) -> tuple[int, int]:
+    async def usage(self, bucket: str) -> Usage:
         self._number(check_bucket(bucket))
         for totals in await self._disk.run(self.upkeep.index.totals):
             if totals.name == bucket:
-                return totals.keys, totals.size
-        return 0, 0
+                return totals.usage
+        return Usage(0, 0)
 
     @deferred(lasting=True)
     async def list_buckets(self) -> list[Bucket]:
@@ -979,13 +1264,26 @@ class LocalNamespace:
         yield GaugeMetricFamily("storehouse_namespace_buckets", "Buckets.", value=len(totals))
         keys = GaugeMetricFamily("storehouse_namespace_keys", "Keys of a bucket.", labels=["bucket"])
         size = GaugeMetricFamily(
-            "storehouse_namespace_bytes", "Bytes of the default versions of a bucket's keys.", labels=["bucket"]
+            "storehouse_namespace_bytes", "Bytes of the current versions of a bucket's keys.", labels=["bucket"]
         )
+        versions = GaugeMetricFamily(
+            "storehouse_namespace_versions", "Versions of a bucket's keys that are not current.", labels=["bucket"]
+        )
+        versions_size = GaugeMetricFamily(
+            "storehouse_namespace_versions_bytes", "Bytes of versions that are not current.", labels=["bucket"]
+        )
+        markers = GaugeMetricFamily("storehouse_namespace_markers", "Delete markers of a bucket.", labels=["bucket"])
         for total in totals:
-            keys.add_metric([total.name], total.keys)
-            size.add_metric([total.name], total.size)
+            keys.add_metric([total.name], total.usage.keys)
+            size.add_metric([total.name], total.usage.size)
+            versions.add_metric([total.name], total.usage.versions)
+            versions_size.add_metric([total.name], total.usage.versions_size)
+            markers.add_metric([total.name], total.usage.markers)
         yield keys
         yield size
+        yield versions
+        yield versions_size
+        yield markers
         yield CounterMetricFamily(
             "storehouse_namespace_index_repairs", "Rows of the index that were corrected.", value=upkeep.repairs
         )

@@ -19,19 +19,24 @@ from storehouse.core.stamps import STAMPS
 from storehouse.errors import DamagedEntry, StartFailed, StorageFailed, StoreUnusable
 from storehouse.storage.namespace.index import (
     DAMAGED,
+    SAME,
+    Change,
     Index,
     IndexUnusable,
-    Row,
+    KeyRows,
+    VersionRow,
     bucket_of,
-    ids_of,
     index_bucket,
     is_full,
     mark_of,
-    older_of,
+    older_row,
     rebuild,
     row_of,
+    rows_of,
+    version_row,
+    with_versioning,
 )
-from storehouse.storage.namespace.interfaces import Bucket
+from storehouse.storage.namespace.interfaces import Bucket, Entry
 from storehouse.storage.namespace.journal import LEAVING, NEW, Found, Intent, read_journal
 from storehouse.storage.namespace.tree import KeyPath, Tree
 from storehouse.storage.namespace.values import decode_bucket, decode_row, encode_bucket, is_bucket
@@ -208,8 +213,11 @@ def _repair(tree: Tree, index: Index, found: Found | None) -> tuple[dict[str, tu
             known: Bucket | None = decode_bucket(total.text, name)
         except ValueError:
             known = None
-        bucket = bucket_of(tree, name, known) if after_crash or known is None else known
-        if bucket != known:
+        if after_crash or known is None:
+            bucket = bucket_of(tree, name, known)
+        else:
+            bucket = with_versioning(tree, known)
+        if known is None or encode_bucket(bucket) != encode_bucket(known):
             index.change_bucket(total.number, encode_bucket(bucket))
             repairs += 1
         buckets[name] = (total.number, bucket)
@@ -243,50 +251,86 @@ def _adopt(tree: Tree, index: Index, number: int, bucket: str) -> int:
     """Add rows for keys that another program put there. @return: how many."""
     count = 0
     for _, key in tree.walk(bucket):
-        if key is None or index.row(number, key.encode()) is not None:
+        if key is None or index.has(bucket, key.encode()):
             continue
-        key_path = tree.key_path(bucket, key, key.encode())
-        try:
-            row = row_of(tree, key_path)
-        except DamagedEntry as error:
-            row = mark_of(tree, key_path, error)
-        if row is not None:
-            index.share()  # perhaps it is a copy of another one
-            index.apply([(number, key.encode(), row)])
-            count += 1
+        is_there = False
+        for rows in rows_of(tree, tree.key_path(bucket, key, key.encode())):
+            if not is_there:
+                index.share()  # perhaps it is a copy of another one
+            is_there = True
+            _apply(index, number, [rows])
+        count += is_there
     return count
 
 
-def _apply(index: Index, number: int, rows: list[tuple[bytes, Row]]) -> None:
-    index.apply([(number, key, row) for key, row in rows])
+def _apply(index: Index, number: int, rows: list[KeyRows]) -> None:
+    # Rows of one key that come apart are of one commit each: one row of a key is written once in each.
+    index.apply([Change(number, key, SAME if row is None else row, versions) for key, row, versions in rows])
 
 
 def _repair_row(tree: Tree, index: Index, number: int, key_path: KeyPath, named: set[str]) -> bool:
+    """
+    Make the rows of a key agree with the tree, after a crash: those of the current version, and of the IDs that the journal
+    names. Of others nothing was changed: if their files are lost, the rows keep them for a check.
+    """
     data = key_path.key.encode()
     there = index.row(number, data)
+    marker = index.marker(number, data)
+    current = None
     try:
-        row = row_of(tree, key_path)
-        if row is not None and there is not None:
-            # IDs that the journal does not name were not removed: their files are lost, and the row keeps them for a check.
-            lost = ids_of(there[2]) - set(tree.ids(key_path)) - named
-            row = (*row[:2], older_of(ids_of(row[2]) | lost))
+        current = tree.current(key_path)
+        row = row_of(key_path, current)
+        default = None if current is None else current.id
     except DamagedEntry as error:
-        row = mark_of(tree, key_path, error)
-        if there is not None and _is_of_default(tree, key_path, there):
-            row = there
-    if there == row:
-        return False
-    index.apply([(number, data, row)])
-    return True
+        known = there[1] if there is not None else marker.text if marker is not None else b""
+        default = _default_of(tree, key_path)
+        entry = _entry_of(key_path, known)
+        if entry is None or entry.id != default:
+            # What it has is not the default whose file is damaged, but one that was being replaced at the crash.
+            row = mark_of(error)
+        else:
+            current, row = entry, row_of(key_path, entry)
+    clear = row is None and current is None
+    put: list[VersionRow] = []
+    drop: list[bytes] = []
+    if current is not None and current.marker:
+        put.append(version_row(current, key_path.key, True))
+    elif default is not None:
+        drop.append(default.encode())
+    if marker is not None and marker.id.decode() != default:
+        named = {*named, marker.id.decode()}
+    for id in sorted(named):
+        if id == default or clear:
+            continue
+        older = older_row(tree, key_path, id)
+        if older is None:
+            drop.append(id.encode())
+        elif older.text or index.version(number, data, id) is None:
+            put.append(older)
+    put = [each for each in put if index.version(number, data, each.id.decode()) != each]
+    drop = [each for each in drop if index.version(number, data, each.decode()) is not None]
+    if clear:
+        is_right = there is None and not index.versions(number, data)
+    else:
+        is_right = there == row and not put and not drop
+    if not is_right:
+        index.apply([Change(number, data, row, put, drop, clear)])
+    return not is_right
 
 
-def _is_of_default(tree: Tree, key_path: KeyPath, row: Row) -> bool:
-    """Whether a row is that of the default whose file is damaged, and not of one that was being replaced at the crash."""
+def _entry_of(key_path: KeyPath, text: bytes) -> Entry | None:
     try:
-        key, entry = decode_row(row[1])
-        return key == key_path.key and entry.id == tree.default_of(key_path)
-    except (ValueError, DamagedEntry):
-        return False
+        key, entry = decode_row(text)
+    except ValueError:
+        return None
+    return entry if key == key_path.key else None
+
+
+def _default_of(tree: Tree, key_path: KeyPath) -> str | None:
+    try:
+        return tree.default_of(key_path)
+    except DamagedEntry:
+        return None
 
 
 def _unsettled(tree: Tree, intents: list[Intent]) -> list[Intent]:
@@ -302,7 +346,7 @@ def _unsettled(tree: Tree, intents: list[Intent]) -> list[Intent]:
             tree.finish_move(key_path, leftovers)
             tree.drop_rest(key_path, leftovers)
             tree.finish_removal(key_path, leftovers)
-            named = tree.ids(key_path)
+            named = [id for id in leftovers if tree.has(key_path, id)]
         except (DamagedEntry, StorageFailed, OSError) as error:
             # The others are recovered nevertheless; no bytes of this one are looked for until it can be read.
             _log.error("{key} cannot be recovered: {error}", key=f"{bucket}/{key}", error=error)

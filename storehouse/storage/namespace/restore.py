@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from storehouse.core.disk import IDisk
 from storehouse.core.jobs import Run, finished, in_slices
 from storehouse.errors import DamagedEntry, NoSuchBucket, StorehouseError
-from storehouse.storage.namespace.index import Upkeep
-from storehouse.storage.namespace.interfaces import Bucket, Needed, Problem
+from storehouse.storage.namespace.index import SAME, Change, KeyRows, Upkeep, row_of, version_row
+from storehouse.storage.namespace.interfaces import OFF, Bucket, Entry, Needed, Problem
 from storehouse.storage.namespace.tree import KeyPath, Tree
-from storehouse.storage.namespace.values import decode_row
+from storehouse.storage.namespace.values import VERSIONING, decode_row
 
 __all__ = ["restore"]
 
@@ -24,8 +25,20 @@ _log = Logger()
 
 _STRETCH = 200
 
-# A bucket, a key, and the ID that its row names.
-_Lost = tuple[str, str, str]
+
+@attrs.frozen
+class _Lost:
+    """
+    What the rows of a key have that the files have not.
+
+    @ivar versions: entries with their rows, the current one first, if that is lost.
+    @ivar is_whole: whether nothing of the key is there any more.
+    """
+
+    bucket: str
+    key: str
+    versions: Sequence[tuple[Entry, bytes]]
+    is_whole: bool
 
 
 async def restore(
@@ -52,29 +65,33 @@ async def restore(
     if not lost:
         return []
     # An ID that another key names: the key was renamed on disk.
-    named = (await finished(needed([id for _, _, id in lost]))).ids
+    named = (await finished(needed([entry.id for each in lost for entry, _ in each.versions]))).ids
     restored = []
-    for bucket, key, id in lost:
-        if id in named or not await finished(has_bytes(id)):
-            continue
+    for each in lost:
+        there = [
+            (entry, text)
+            for entry, text in each.versions
+            if entry.id not in named and (entry.marker or await finished(has_bytes(entry.id)))
+        ]
+        if all(entry.marker for entry, _ in there) and not all(entry.marker for entry, _ in each.versions):
+            continue  # the objects that the markers hide are lost, or elsewhere
         began = time.monotonic()
         try:
-            number, data, key_path = await begin(bucket, key)
+            number, data, key_path = await begin(each.bucket, each.key)
         except NoSuchBucket:
             continue  # it was removed since
         try:
-            there = await disk.run(_write, tree, upkeep, buckets[bucket][1], number, data, key_path, id)
+            written = await disk.run(_write, tree, upkeep, buckets[each.bucket][1], number, data, key_path, each, there)
         except (OSError, sqlite3.Error, StorehouseError) as error:
-            _log.error("{key} cannot be written again: {error}", key=f"{bucket}/{key}", error=str(error))
+            _log.error("{key} cannot be written again: {error}", key=f"{each.bucket}/{each.key}", error=str(error))
             continue
         finally:
-            finish("restore", began, bucket, key)
-        if there:
-            text = (
-                f"{key_path.directory} was missing, and its bytes {id} are there: it was written again from the index"
-            )
+            finish("restore", began, each.bucket, each.key)
+        for id in written:
+            what = key_path.directory if each.is_whole else f"{key_path.directory}/{id}.json"
+            text = f"{what} was missing, and its bytes {id} are there: it was written again from the index"
             _log.warn("{text}", text=text)
-            restored.append(Problem("restored", bucket, key, id, text, True))
+            restored.append(Problem("restored", each.bucket, each.key, id, text, True))
     return restored
 
 
@@ -87,23 +104,35 @@ def _lost(tree: Tree, upkeep: Upkeep, buckets: Mapping[str, tuple[int, Bucket]])
             except sqlite3.Error as error:
                 upkeep.break_off(error)
                 return
-            for data, row in rows:
-                yield _lost_of(tree, name, data, row[1])
+            for each in rows:
+                yield _lost_of(tree, name, each)
             if len(rows) < _STRETCH:
                 break
             after = rows[-1][0]
 
 
-def _lost_of(tree: Tree, bucket: str, data: bytes, text: bytes) -> _Lost | None:
-    """A key, if its directory is gone and its row can be read."""
+def _lost_of(tree: Tree, bucket: str, rows: KeyRows) -> _Lost | None:
+    """What a key has lost of which the rows can be read; C{None} if that is nothing."""
+    data, row, versions = rows
     try:
         key = data.decode()
-        if not _is_gone(tree, tree.key_path(bucket, key, data)):
-            return None
-        named, entry = decode_row(text)
     except ValueError:
         return None
-    return (bucket, key, entry.id) if named == key else None
+    key_path = tree.key_path(bucket, key, data)
+    is_whole = _is_gone(tree, key_path)
+    if not is_whole and (not versions or not os.path.isdir(key_path.directory)):
+        return None
+    texts = [] if row is None else [row[1]]
+    texts += [each.text for each in sorted(versions, key=lambda each: each.rank)]
+    found: list[tuple[Entry, bytes]] = []
+    for text in texts if is_whole else texts[row is not None :]:
+        try:
+            named, entry = decode_row(text)
+        except ValueError:
+            continue
+        if named == key and (is_whole or not tree.has(key_path, entry.id)):
+            found.append((entry, text))
+    return _Lost(bucket, key, found, is_whole) if found else None
 
 
 def _is_gone(tree: Tree, key_path: KeyPath) -> bool:
@@ -121,14 +150,38 @@ def _is_gone(tree: Tree, key_path: KeyPath) -> bool:
     return True
 
 
-def _write(tree: Tree, upkeep: Upkeep, known: Bucket, number: int, data: bytes, key_path: KeyPath, id: str) -> bool:
-    """The caller holds the key. @return: whether it is still as it was found, and was written."""
-    row = None if upkeep.broken is not None else upkeep.index.row(number, data)
-    if row is None or _lost_of(tree, key_path.bucket, data, row[1]) != (key_path.bucket, key_path.key, id):
-        return False
+def _write(
+    tree: Tree,
+    upkeep: Upkeep,
+    known: Bucket,
+    number: int,
+    data: bytes,
+    key_path: KeyPath,
+    lost: _Lost,
+    there: Sequence[tuple[Entry, bytes]],
+) -> list[str]:
+    """
+    The caller holds the key.
+
+    @param there: what of it has its bytes.
+    @return: the IDs that were written, if the key still is as it was found.
+    """
+    if upkeep.broken is not None or not there:
+        return []
+    rows = data, upkeep.index.row(number, data), upkeep.index.versions(number, data)
+    if _lost_of(tree, key_path.bucket, rows) != lost:
+        return []
     if not os.path.lexists(os.path.dirname(key_path.objects)):
         tree.create_bucket(known)
-    tree.publish(key_path, id, row[1], None, False, False)
-    # Older versions are lost: the row had no more than their IDs.
-    upkeep.apply((number, data, (row[0], row[1], b"")))
-    return True
+        if known.versioning != OFF:
+            tree.change_config(known.name, VERSIONING, known.versioning.encode())
+    rest = list(there)
+    if lost.is_whole:
+        entry, text = rest.pop(0)
+        tree.publish(key_path, entry.id, text, None, None, False)
+        current = [version_row(entry, key_path.key, True)] if entry.marker else []
+        upkeep.apply(Change(number, data, row_of(key_path, entry), current, clear=True))
+    for entry, text in rest:
+        tree.revise(key_path, entry.id, text)
+        upkeep.apply(Change(number, data, SAME, [version_row(entry, key_path.key)]))
+    return [entry.id for entry, _ in there]

@@ -11,7 +11,7 @@ import os
 import re
 import secrets
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import islice
 
@@ -250,7 +250,7 @@ class Tree:
             return []
         others = [self.read(key_path, id) for id in self.ids(key_path) if id != current.id]
         found = [entry for entry in others if entry is not None]
-        return [current, *sorted(found, key=lambda entry: (entry.created, entry.id), reverse=True)]
+        return [current, *sorted(found, key=lambda entry: (entry.rank, entry.id), reverse=True)]
 
     def only_version(self, key_path: KeyPath) -> Entry | None:
         """The only version of a key that has no C{default.json}; C{None} if there are several, or it cannot be read."""
@@ -344,16 +344,23 @@ class Tree:
     # -- changing keys -------------------------------------------------------------------------
 
     def publish(
-        self, key_path: KeyPath, id: str, text: bytes, expected: str | None, keep: bool, again: bool, known: bool = True
+        self,
+        key_path: KeyPath,
+        id: str,
+        text: bytes,
+        expected: str | None,
+        replaced: str | None,
+        again: bool,
+        known: bool = True,
     ) -> None:
         """
         Make a version the default of a key, also where files of the key are damaged.
 
         @param text: its C{<ID>.json}.
         @param expected: the ID of the current default; C{None} if there is none.
-        @param keep: whether that stays as an older version.
+        @param replaced: the ID of the version that goes then: the current default, or an older one; C{None} for none.
         @param again: whether C{id} may be an older version already.
-        @param known: whether the current default is known to belong to this key. If not, its file is set aside.
+        @param known: whether the version that goes is known to belong to this key. If not, its file is set aside.
         @raise Stale: if the default is not the expected one.
         @raise AlreadyThere: if C{id} is an older version, and may not be.
         @raise NoSpace: if the disk is full; nothing was changed.
@@ -375,11 +382,11 @@ class Tree:
             if error.errno not in _IN_THE_WAY or not self._make_way(key_path, id):
                 raise
             self._put(key_path, id, text, expected)
-        if expected is not None and expected != id and not keep:
+        if replaced is not None and replaced != id:
             if known:
-                self._drop(key_path, expected)
+                self._drop(key_path, replaced)
             else:
-                self._drop_unknown(key_path, f"{expected}.json")
+                self._drop_unknown(key_path, f"{replaced}.json")
 
     def _put(self, key_path: KeyPath, id: str, text: bytes, expected: str | None) -> None:
         files = self._files
@@ -493,53 +500,101 @@ class Tree:
         if len(ids) == len(names) and set(ids) <= set(leftovers) and set(leftovers.values()) == {LEAVING}:
             self._take_away(key_path, ids)
 
-    def unpublish(
-        self, key_path: KeyPath, id: str | None, known: Collection[str], trusted: Entry | None = None
-    ) -> tuple[list[Entry], Entry | None]:
+    def unpublish(self, key_path: KeyPath, known: Collection[str], trusted: Entry | None = None) -> list[Entry]:
         """
-        Remove a key, or one version of it, also where files of the key are damaged.
+        Remove a key with all its versions, also where files of the key are damaged.
 
-        @param id: of the version; C{None} for all of the key.
         @param known: the IDs that the journal names.
         @param trusted: a version that is known to belong to this key, even if its file cannot be read.
         @return: the versions that were removed, without those that could not be read: nobody knows whose bytes they name, and
-            their files are set aside. And the default version that is left, if there is one that can be read.
-        @raise NoSuchKey: if there is no such key, or version.
+            their files are set aside.
+        @raise NoSuchKey: if there is no such key.
         @raise NotInJournal: if more would be removed than the journal names.
-        @raise DamagedEntry: if the default version is to be removed and no other can be read.
         """
         ids = self.ids(key_path)
         if not ids and not os.path.lexists(f"{key_path.directory}/{DEFAULT}"):
             raise NoSuchKey(f"the bucket {key_path.bucket} has no key {key_path.key!r}")
-        if id is not None and id not in ids:
-            raise NoSuchKey(f"the key {key_path.key!r} of the bucket {key_path.bucket} has no version {id}")
-        leaving = ids if id is None else [id]
-        removed = [entry for each in leaving if (entry := self._readable(key_path, each, trusted)) is not None]
+        removed = [entry for each in ids if (entry := self._readable(key_path, each, trusted)) is not None]
         if not {entry.id for entry in removed} <= set(known):
             raise NotInJournal([entry.id for entry in removed])
-        if set(leaving) == set(ids):
-            self._take_away(key_path, [entry.id for entry in removed])
-            return removed, None
+        self._take_away(key_path, [entry.id for entry in removed])
+        return removed
+
+    def remove_version(
+        self, key_path: KeyPath, id: str, entry: Entry | None, newest: Callable[[], Iterable[str]]
+    ) -> tuple[Entry | None, bool]:
+        """
+        Remove one version of a key. If it is the default, the newest other one becomes that. Only the files concerned are
+        read, if C{newest} names others.
+
+        @param entry: the version; C{None} if it cannot be read: its file is set aside.
+        @param newest: gives the IDs of other versions, the newest first; all are looked at if it gives none that can be read.
+        @return: the version that has become the default, if another one has, and whether any is left.
+        @raise DamagedEntry: if the default version is to be removed and no other can be read.
+        """
         try:
             default = self.default_of(key_path)
         except DamagedEntry:
             default = None
-        if default != id:
-            left = None if default is None else self._readable(key_path, default)
+        left: Entry | None = None
+        if default == id or default is None:
+            if not self._has_others(key_path, id):
+                self._take_away(key_path, [] if entry is None else [id])
+                return None, False
+            if default is not None:
+                left = self._newest(key_path, id, newest())
+                link = self._new()
+                self._link(left.id, link)
+                self._files.rename(link, f"{key_path.directory}/{DEFAULT}")
+                self._sync(key_path.directory)
+        if entry is not None:
+            self._drop(key_path, id)
         else:
-            others = [entry for each in ids if each != id and (entry := self._readable(key_path, each)) is not None]
-            if not others:
-                raise key_path.damaged(None, "", "no other version can be read")
-            left = max(others, key=lambda entry: (entry.created, entry.id))
-            link = self._new()
-            self._link(left.id, link)
-            self._files.rename(link, f"{key_path.directory}/{DEFAULT}")
-            self._sync(key_path.directory)
-        if removed:
-            self._drop(key_path, leaving[0])
-        else:
-            self._drop_unknown(key_path, f"{leaving[0]}.json")
-        return removed, left
+            self._drop_unknown(key_path, f"{id}.json")
+        return left, True
+
+    @staticmethod
+    def _has_others(key_path: KeyPath, id: str) -> bool:
+        """Whether a key has versions beside one: there may be very many."""
+        try:
+            with os.scandir(key_path.directory) as entries:
+                return any(id_of_file(each.name) not in (None, id) for each in entries)
+        except _ABSENT:
+            return False
+        except OSError as error:
+            raise key_path.damaged(None, "", error.strerror) from None
+
+    def _newest(self, key_path: KeyPath, but: str, ids: Iterable[str]) -> Entry:
+        for id in ids:
+            entry = self._readable(key_path, id) if id != but else None
+            if entry is not None:
+                return entry
+        others = [self._readable(key_path, each) for each in self.ids(key_path) if each != but]
+        readable = [each for each in others if each is not None]
+        if not readable:
+            raise key_path.damaged(None, "", "no other version can be read")
+        return max(readable, key=lambda each: (each.rank, each.id))
+
+    def revise(self, key_path: KeyPath, id: str, text: bytes) -> None:
+        """
+        Replace the C{<ID>.json} of a version.
+
+        @raise NoSpace: if the disk is full; nothing was changed.
+        """
+        new = self._new()
+        try:
+            self._write(new, text)
+            self._files.rename(new, f"{key_path.directory}/{id}.json")
+        except OSError as error:
+            self._remove(new)
+            if error.errno in NO_SPACE:
+                raise NoSpace(f"the disk is full: {key_path.key!r} was not changed ({error.strerror})") from error
+            raise
+        self._sync(key_path.directory)
+
+    def has(self, key_path: KeyPath, id: str) -> bool:
+        """Whether a version has a file, whatever is in it."""
+        return os.path.lexists(f"{key_path.directory}/{id}.json")
 
     def readable(self, key_path: KeyPath, trusted: Entry | None = None) -> list[Entry]:
         """

@@ -22,21 +22,26 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 import attrs
 
 from storehouse.core.checksummed import decode_checksummed, encode_checksummed, has_checksum
-from storehouse.errors import InvalidName, TooLarge
-from storehouse.storage.namespace.interfaces import Bucket, Entry, Metadata, System
+from storehouse.errors import InvalidBucketState, InvalidName, TooLarge
+from storehouse.storage.namespace.interfaces import ENABLED, NULL, OFF, SUSPENDED, Bucket, Entry, Metadata, System
 
 __all__ = [
+    "CURRENT",
     "MAX_CONFIG",
     "MAX_KEY",
     "MAX_METADATA",
     "MAX_SYSTEM",
+    "VERSIONING",
     "Item",
+    "VersionItem",
     "check_bucket",
     "check_config",
     "check_id",
     "check_key",
     "check_owner",
     "check_text",
+    "check_version",
+    "check_versioning",
     "checked",
     "checked_metadata",
     "checked_system",
@@ -59,8 +64,11 @@ __all__ = [
     "kind_of_file",
     "list_items",
     "list_names",
+    "list_versions",
+    "marker_after",
     "parse_time",
     "start_of",
+    "state_of",
 ]
 
 
@@ -140,6 +148,11 @@ def check_id(id: str) -> str:
     if not _id.fullmatch(id):
         raise InvalidName(f"the ID {id[:200]!r} is not 2 to 128 lower-case hexadecimal digits")
     return id
+
+
+def check_version(id: str) -> str:
+    """@raise InvalidName: unless it is an ID, or L{NULL<storehouse.storage.namespace.interfaces.NULL>}."""
+    return id if id == NULL else check_id(id)
 
 
 def id_of_file(name: str) -> str | None:
@@ -277,6 +290,8 @@ def checked(entry: Entry, most: int = MAX_METADATA, first: int = 0) -> Entry:
     check_text("content type", entry.content_type)
     if not 0 <= entry.size <= _LARGEST or not first <= entry.created < _LAST:
         raise InvalidName(f"an entry cannot have {entry.size} bytes and the time {entry.created}")
+    if entry.marker and entry.size:
+        raise InvalidName(f"a delete marker cannot have {entry.size} bytes")
     if entry.system:
         entry = attrs.evolve(entry, system=checked_system(entry.system))
     return attrs.evolve(entry, metadata=checked_metadata(entry.metadata, most)) if entry.metadata else entry
@@ -294,6 +309,9 @@ def encode_entry(entry: Entry, key: str) -> bytes:
             "etag": entry.etag,
             **({"tag": entry.tag} if entry.tag else {}),
             **({"system": entry.system} if entry.system else {}),
+            **({"versioned": True} if entry.versioned else {}),
+            **({"marker": True} if entry.marker else {}),
+            **({"order": entry.order} if entry.order else {}),
             "key": key,
             "id": entry.id,
         }
@@ -330,6 +348,9 @@ def _whole(value: object) -> int:
     return value
 
 
+_OURS = ("etag", "tag", "system", "versioned", "marker", "order", "key", "id")
+
+
 def _foreign(data: bytes) -> dict[str, Any]:
     """
     The fields of another program's file.
@@ -339,7 +360,7 @@ def _foreign(data: bytes) -> dict[str, Any]:
     fields, is_checked = decode_checksummed(data)
     if is_checked:
         raise ValueError("it has a checksum, but not the fields of such a file")
-    if _summed.fullmatch(data[-11:]) or not fields.keys().isdisjoint(("etag", "tag", "system", "key", "id")):
+    if _summed.fullmatch(data[-11:]) or not fields.keys().isdisjoint(_OURS):
         raise ValueError("it has no checksum")
     return fields
 
@@ -364,6 +385,9 @@ def decode_row(data: bytes) -> tuple[str, Entry]:
             fields["metadata"],
             fields.get("tag", ""),
             fields.get("system", {}),
+            fields.get("marker", False),
+            fields.get("versioned", False),
+            fields.get("order", 0),
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"a field is missing or of the wrong kind: {error}") from None
@@ -510,6 +534,32 @@ def is_config(text: bytes, kind: str) -> bool:
     return True
 
 
+#: The kind of configuration that has the versioning of a bucket.
+VERSIONING = "versioning"
+
+
+def check_versioning(state: str, before: str = OFF) -> str:
+    """
+    @param before: what it is now.
+    @raise InvalidName: if it is no state of versioning.
+    @raise InvalidBucketState: if it would be off after it was not.
+    """
+    if state not in (OFF, ENABLED, SUSPENDED):
+        raise InvalidName(f"{state[:100]!r} is not a state of versioning: those are {OFF}, {ENABLED} and {SUSPENDED}")
+    if state == OFF and before != OFF:
+        raise InvalidBucketState("versioning was enabled: it can be suspended, but not turned off any more")
+    return state
+
+
+def state_of(data: bytes | None) -> str:
+    """
+    The state of versioning that a configuration of the kind L{VERSIONING} has.
+
+    @raise InvalidName: if it has none.
+    """
+    return OFF if data is None else check_versioning(data.decode("latin-1"))
+
+
 #: A key with its entry, C{None} if its row has none; or a common prefix, with C{False}.
 Item = tuple[str, "Entry | bool | None"]
 
@@ -625,3 +675,188 @@ def list_names(index: Selecting, bucket: int, prefix: str, after: str, limit: in
     }
     ((found,),) = index.select(_NAMES, values)
     return [bytes.fromhex(line).decode() for line in found.decode().split("\n")] if found else []
+
+
+#: The rank of current versions in an index, which are the first of their keys; that of others is C{-entry.rank}.
+CURRENT = -(1 << 63)
+
+#: A version: its key, whether it is the current one, its ID, and its entry, C{None} if its row cannot be read; or a common
+#: prefix, with C{None}.
+VersionItem = tuple[str, "tuple[bool, str, Entry | None] | None"]
+
+# In one text, as above. The rows of a key in C{keys} are before those in C{versions}, which are all others of its versions.
+_LINES = """
+SELECT CAST(group_concat(hex(key) || ' ' || (rank = :current) || ' ' || id || ' ' || text, char(10)) AS BLOB) FROM (
+    %s
+)
+"""
+_VERSIONS = (
+    _LINES
+    % """
+    SELECT * FROM (
+        SELECT key, :current AS rank, '' AS id, text FROM keys
+        WHERE bucket = :bucket AND key >= :start AND key < :end ORDER BY key LIMIT :limit
+    ) UNION ALL SELECT * FROM (
+        SELECT key, rank, id, text FROM versions
+        WHERE bucket = :bucket AND key >= :start AND key < :end ORDER BY key, rank, id LIMIT :limit
+    ) ORDER BY key, rank, id LIMIT :limit
+"""
+)
+_REST = (
+    _LINES
+    % """
+    SELECT key, rank, id, text FROM versions
+    WHERE bucket = :bucket AND key = :key AND (rank, id) > (:rank, :id) ORDER BY rank, id LIMIT :limit
+"""
+)
+
+# As _DELIMITED, over both tables, without the texts.
+_NEXT_KEY = """
+    SELECT min(key) FROM (
+        SELECT * FROM (SELECT key FROM keys WHERE bucket = :bucket AND key >= {0} AND key < :end ORDER BY key LIMIT 1)
+        UNION ALL
+        SELECT * FROM (SELECT key FROM versions WHERE bucket = :bucket AND key >= {0} AND key < :end ORDER BY key LIMIT 1)
+    )
+"""
+_NEXT = f"""CASE {_AT}
+    WHEN 0 THEN CAST(k || x'00' AS BLOB)
+    ELSE CAST(substr(k, 1, :length + {_AT} - 1) || :beyond AS BLOB)
+END"""
+_WALK = f"""
+WITH RECURSIVE walk(k) AS (
+    SELECT ({_NEXT_KEY.format(":start")})
+    UNION ALL
+    SELECT ({_NEXT_KEY.format(_NEXT)}) FROM walk WHERE k IS NOT NULL LIMIT :limit
+)
+SELECT CAST(group_concat(CASE {_AT}
+    WHEN 0 THEN hex(k) || ' '
+    ELSE hex(substr(k, 1, :length + {_AT} - 1 + length(:delimiter)))
+END, char(10)) AS BLOB) FROM walk WHERE k IS NOT NULL
+"""
+_LATEST = """
+SELECT text FROM keys WHERE bucket = :bucket AND key = :key
+UNION ALL SELECT text FROM versions WHERE bucket = :bucket AND key = :key AND rank = :current
+"""
+_BY_ID = "SELECT rank, id FROM versions WHERE bucket = :bucket AND key = :key AND id = :id"
+_NULL = "SELECT rank, id FROM versions WHERE bucket = :bucket AND key = :key AND versioned = 0 ORDER BY rank LIMIT 1"
+
+
+def list_versions(
+    index: Selecting, bucket: int, prefix: str, delimiter: str, key_marker: str, version_marker: str, limit: int
+) -> list[VersionItem]:
+    """
+    The first C{limit} versions and common prefixes of a listing, in order. It costs what it gives.
+
+    @raise InvalidName: if an argument is not Unicode text, or there is a C{version_marker} without a C{key_marker}.
+    """
+    begins, mark = check_text("prefix", prefix), check_text("delimiter", delimiter)
+    after = check_text("key marker", key_marker)
+    if version_marker and not key_marker:
+        raise InvalidName("a version to continue after is named without its key")
+    values: dict[str, object] = {
+        "bucket": bucket,
+        "start": start_of(begins, mark, after),
+        "end": _behind(begins),
+        "current": CURRENT,
+    }
+    items: list[VersionItem] = []
+    if version_marker and after.startswith(begins):
+        if common_prefix(after, begins, mark) is None:
+            items += _rest(index, values, after, version_marker, limit)
+        else:
+            # What is left of this key is rolled up.
+            values["start"] = after
+    if not mark:
+        return items + _selected(index, _VERSIONS, values | {"limit": limit - len(items)})
+    walked = {**values, "length": len(begins), "delimiter": mark, "beyond": _behind(mark), "limit": limit - len(items)}
+    ((found,),) = index.select(_WALK, walked)
+    # Keys that follow each other without a common prefix between them are listed together.
+    first: bytes | None = None
+    last = b""
+    for line in [*(found.split(b"\n") if found else []), b""]:
+        head, space, _ = line.partition(b" ")
+        name = bytes.fromhex(head.decode())
+        if space:
+            first, last = name if first is None else first, name
+            continue
+        if first is not None:
+            run = values | {"start": first, "end": last + b"\0", "limit": limit - len(items)}
+            items += _selected(index, _VERSIONS, run)
+            first = None
+        if len(items) >= limit:
+            break
+        if line:
+            items.append((name.decode(), None))
+    return items
+
+
+def marker_after(item: VersionItem) -> str:
+    """The C{version_marker} by which a listing continues after this item."""
+    found = item[1]
+    if found is None:
+        return ""
+    _, id, entry = found
+    # With its rank, so that it leads on when the version is not there any more.
+    return id or "." if entry is None else f"{entry.rank}.{entry.id}"
+
+
+#: After the current version, which is no row of C{versions} unless it is a marker: IDs have no C{g}.
+_AFTER_CURRENT = (CURRENT, b"g")
+
+
+def _rest(
+    index: Selecting, values: Mapping[str, object], key: bytes, version_marker: str, limit: int
+) -> list[VersionItem]:
+    """The versions of a key that follow one of them, which may have been removed."""
+    values = {**values, "key": key}
+    rank, dot, id = version_marker.rpartition(".")
+    latest = _latest(index, values)
+    place: tuple[int, bytes] | None = None
+    items: list[VersionItem] = []
+    if latest is not None and (id == latest.id or (id == NULL and not latest.versioned)):
+        place = _AFTER_CURRENT
+    elif id:
+        query = _NULL if id == NULL else _BY_ID
+        for found_rank, found_id in index.select(query, values | {"id": id.encode()}):
+            place = int(found_rank), found_id
+    else:
+        place = _AFTER_CURRENT  # it could not be read
+    if place is None and dot and re.fullmatch("-?[0-9]{1,18}", rank):
+        place = (-int(rank), id.encode())
+        # What has become the current one since.
+        if latest is not None and (-latest.rank, latest.id.encode()) > place:
+            items.append((key.decode(), (True, latest.id, latest)))
+    elif place is None:
+        return _selected(index, _VERSIONS, {**values, "start": key, "end": key + b"\0", "limit": limit})
+    more = {**values, "rank": max(place, _AFTER_CURRENT)[0], "id": max(place, _AFTER_CURRENT)[1]}
+    return [*items[:limit], *_selected(index, _REST, more | {"limit": limit - len(items[:limit])})]
+
+
+def _latest(index: Selecting, values: Mapping[str, object]) -> Entry | None:
+    for (text,) in index.select(_LATEST, values):
+        try:
+            return decode_row(text)[1]
+        except ValueError:
+            pass  # its row is damaged
+    return None
+
+
+def _selected(index: Selecting, query: str, values: Mapping[str, object]) -> list[VersionItem]:
+    ((found,),) = index.select(query, values)
+    items: list[VersionItem] = []
+    for line in found.split(b"\n") if found else []:
+        head, _, rest = line.partition(b" ")
+        is_latest, _, rest = rest.partition(b" ")
+        id, _, text = rest.partition(b" ")
+        try:
+            key = bytes.fromhex(head.decode()).decode()
+        except ValueError:
+            continue  # the rest of a damaged row
+        try:
+            named, entry = decode_row(text)
+        except ValueError:
+            named, entry = "", None
+        if entry is not None and named != key:
+            entry = None
+        items.append((key, (is_latest == b"1", id.decode("latin-1") if entry is None else entry.id, entry)))
+    return items

@@ -47,17 +47,17 @@ async def check(pair: Pair, progress: Callable[[int], object], repair: bool) -> 
 async def compare(pair: Pair, on_problem: Callable[[Problem], object], pace: Callable[[int], Awaitable[bool]]) -> None:
     """See C{IMaintained.compare}."""
     for bucket in await pair.names.list_buckets():
-        after: str | None = ""
+        after: tuple[str, str] | None = ("", "")
         while after is not None:
             try:
-                page = await pair.names.list_keys(bucket.name, "", "", after, _COMPARED)
+                page = await pair.names.list_versions(bucket.name, "", "", *after, _COMPARED)
             except NoSuchBucket:
                 break
-            for key, entry in page.entries:
-                if problem := await _difference(pair, bucket.name, key, entry):
+            for each in page.versions:
+                if not each.entry.marker and (problem := await _difference(pair, bucket.name, each.key, each.entry)):
                     on_problem(problem)
-            after = page.next_after
-            if not await pace(len(page.entries) * _COST):
+            after = None if page.next_key_marker is None else (page.next_key_marker, page.next_version_marker)
+            if not await pace(len(page.versions) * _COST):
                 return
 
 
@@ -76,7 +76,7 @@ async def _difference(pair: Pair, bucket: str, key: str, entry: Entry) -> Proble
             return None  # the data space reports damaged bytes itself; here only keys count
     try:
         # It may have been replaced or removed meanwhile.
-        now: Entry = await pair.names.look_up(bucket, key)
+        now: Entry = await pair.names.look_up(bucket, key, entry.id)
     except (NoSuchKey, NoSuchBucket, DamagedEntry):
         return None
     return Problem(kind, bucket, key, entry.id, text, "") if now == entry else None
@@ -166,10 +166,10 @@ class _Check:
 
     async def _keys(self, bucket: str) -> None:
         """Every version of every key has its bytes."""
-        after: str | None = ""
+        after: tuple[str, str] | None = ("", "")
         while after is not None:
             try:
-                page = await self._pair.names.list_keys(bucket, "", "", after, _PAGE)
+                page = await self._pair.names.list_versions(bucket, "", "", *after, _PAGE)
             except NoSuchBucket:
                 return
             except (DamagedEntry, Unavailable) as error:
@@ -180,15 +180,11 @@ class _Check:
                 self._found("index", bucket, None, None, text, repair)
                 self._doubt = self._doubt or text
                 return
-            for key, _ in page.entries:
-                try:
-                    versions = await self._pair.names.versions(bucket, key)
-                except (NoSuchKey, NoSuchBucket, DamagedEntry):
-                    continue  # removed meanwhile; or the namespace has reported it
-                for entry in versions:
-                    await self._version(bucket, key, entry)
-                    self._step()
-            after = page.next_after
+            for each in page.versions:
+                if not each.entry.marker:
+                    await self._version(bucket, each.key, each.entry)
+                self._step()
+            after = None if page.next_key_marker is None else (page.next_key_marker, page.next_version_marker)
 
     async def _version(self, bucket: str, key: str, entry: Entry) -> None:
         id = entry.id

@@ -14,7 +14,7 @@ from zope.interface import Interface, implementer
 
 from storehouse.core.streams import IByteStream, Piece
 from storehouse.storage.dataspace.interfaces import Part, Reader
-from storehouse.storage.namespace.interfaces import Bucket
+from storehouse.storage.namespace.interfaces import Bucket, Usage
 from storehouse.storage.objects.values import (
     ALWAYS,
     Condition,
@@ -25,6 +25,7 @@ from storehouse.storage.objects.values import (
     OpenUpload,
     Problem,
     System,
+    VersionListing,
 )
 
 __all__ = [
@@ -40,6 +41,8 @@ __all__ = [
     "OpenUpload",
     "Problem",
     "System",
+    "Usage",
+    "VersionListing",
 ]
 
 
@@ -81,7 +84,7 @@ class IObjectStore(Interface):
     that order.
 
     A condition (L{Condition}) is looked at, and the change made, in one step: C{PreconditionFailed} if it does not
-    hold; C{NoKeyToMatch}, which is that and C{NoSuchKey}, if it is about an etag and there is no object.  Ranges are C{(offset, length)} in bytes, C{length} C{None} for "to the end".
+    hold; it is about the current version of a key, and a delete marker is no object. C{NoKeyToMatch}, which is that and C{NoSuchKey}, if it is about an etag and there is no object.  Ranges are C{(offset, length)} in bytes, C{length} C{None} for "to the end".
     """
 
     def create_bucket(
@@ -124,6 +127,16 @@ class IObjectStore(Interface):
         @param data: at most 1 MiB, or it fails with C{TooLarge}.
         """
 
+    def set_versioning(bucket: str, state: str) -> Deferred[Bucket]:
+        """
+        Set the versioning of a bucket, C{enabled} or C{suspended}, in one step.
+
+        While it is enabled, whatever is stored under a key leaves the versions that the key has, and what is deleted is hidden
+        by a delete marker. While it is suspended, what is stored or deleted replaces the null version alone: the one that was
+        stored while it was not enabled. Where a C{version} can be named it is the ID of one, or C{null}; otherwise the current
+        one is meant. Fails with C{InvalidBucketState} for C{off}, unless it never was anything else.
+        """
+
     def put(
         bucket: str,
         key: str,
@@ -136,7 +149,7 @@ class IObjectStore(Interface):
         system: System | Callable[[], System] | None = None,
     ) -> Deferred[ObjectInfo]:
         """
-        Store an object; replaces the one with that key, in one step.
+        Store an object; replaces the one with that key, in one step, or becomes its current version.
 
         @param size: the bytes that C{stream} has; C{None} if it is not known.
         @param metadata: read when C{stream} has given all: what is known of the bytes only then can still be added.
@@ -162,7 +175,8 @@ class IObjectStore(Interface):
         """
         Add bytes to the end of an object, in one step; or store a new one, with the offset 0. No bytes that are there are
         moved. The object is then one of parts, with one more each time, and gets another ID, etag and time. Of those who
-        add at the same end one succeeds.
+        add at the same end one succeeds. Where versioning is enabled the longer object is a new version, which shares the bytes
+        of the one before.
 
         @param offset: where the bytes begin: the size of the object.
         @param content_type: of a new object; so C{metadata}. Others keep theirs.
@@ -174,14 +188,35 @@ class IObjectStore(Interface):
             L{put}.
         """
 
-    def get(bucket: str, key: str, offset: int = 0, length: int | None = None) -> Deferred[ObjectReader]:
-        """Open a range of an object. Fails with C{NoSuchKey}, C{InvalidRange}, C{DamagedObject}."""
+    def get(
+        bucket: str, key: str, offset: int = 0, length: int | None = None, version: str | None = None
+    ) -> Deferred[ObjectReader]:
+        """
+        Open a range of an object. Fails with C{NoSuchKey}, C{NoSuchVersion}, C{DeleteMarkerFound}, C{InvalidRange},
+        C{DamagedObject}.
+        """
 
-    def head(bucket: str, key: str) -> Deferred[ObjectInfo]:
-        """What is known of an object. Fails with C{NoSuchKey}."""
+    def head(bucket: str, key: str, version: str | None = None) -> Deferred[ObjectInfo]:
+        """What is known of an object. Fails with C{NoSuchKey}, C{NoSuchVersion}, C{DeleteMarkerFound}."""
 
-    def delete(bucket: str, key: str, condition: Condition = ALWAYS) -> Deferred[ObjectInfo]:
-        """Remove an object; its bytes go when the last reader is done. Fails with C{NoSuchKey}."""
+    def delete(
+        bucket: str,
+        key: str,
+        condition: Condition = ALWAYS,
+        version: str | None = None,
+        mark_missing: bool = False,
+        system: System | None = None,
+    ) -> Deferred[ObjectInfo]:
+        """
+        Remove an object; its bytes go when the last reader is done. In a bucket that has versions a delete marker is added
+        instead, which replaces the null version unless versioning is enabled. With a version, that, or that marker, is removed
+        for good; the newest other one becomes the current one.
+
+        @param mark_missing: whether a marker is added also where there is no object, as S3 does. It does not matter in a bucket
+            without versions.
+        @param system: kept with the marker.
+        @return: fires with the marker that was added, or with what was removed. Fails with C{NoSuchKey}, C{NoSuchVersion}.
+        """
 
     def copy(
         bucket: str,
@@ -193,11 +228,13 @@ class IObjectStore(Interface):
         condition: Condition = ALWAYS,
         source_condition: Condition = ALWAYS,
         system: System | None = None,
+        source_version: str | None = None,
     ) -> Deferred[ObjectInfo]:
         """
         Store an object under another key, or with other metadata. No bytes are moved.
 
         @param content_type: C{None} for that of the source; so C{metadata} and C{system}.
+        @param source_condition: for the version that is copied.
         @return: fails with C{NoSuchKey} if there is no source.
         """
 
@@ -212,7 +249,7 @@ class IObjectStore(Interface):
         """
         Give an object another key of its bucket, in one step: it is there under one of both names, never under none, and a
         crash leaves it under one. All that is known of it stays, its time too, but its ID, which is a new one. No bytes are
-        moved. What the new key had is replaced.
+        moved. What the new key had is replaced. Fails with C{InvalidBucketState} in a bucket that has versions.
 
         @param condition: for the new key.
         @param source_condition: for the object. Both must hold; it stays as it is if both keys are the same.
@@ -221,12 +258,17 @@ class IObjectStore(Interface):
         """
 
     def set_system(
-        bucket: str, key: str, changes: Mapping[str, str | None], condition: Condition = ALWAYS
+        bucket: str,
+        key: str,
+        changes: Mapping[str, str | None],
+        condition: Condition = ALWAYS,
+        version: str | None = None,
     ) -> Deferred[ObjectInfo]:
         """
         Change what doors keep with an object, in one step. Its ID, its time and its bytes stay.
 
         @param changes: the new values by name; C{None} to remove one. Other names keep theirs.
+        @param condition: for that version.
         @return: fires with the object as it is now. Fails with C{NoSuchKey}.
         """
 
@@ -240,6 +282,16 @@ class IObjectStore(Interface):
         Keys alone, for those who have many: as L{INamespace.list_names<INamespace>} lists them. Fewer than C{limit} are
         the last.
         """
+
+    def list_versions(
+        bucket: str,
+        prefix: str = "",
+        delimiter: str = "",
+        key_marker: str = "",
+        version_marker: str = "",
+        limit: int = 1000,
+    ) -> Deferred[VersionListing]:
+        """All versions and delete markers, as L{INamespace.list_versions<INamespace>} lists them."""
 
     def begin_upload(
         bucket: str,
@@ -301,6 +353,7 @@ class IObjectStore(Interface):
         length: int | None = None,
         source_condition: Condition = ALWAYS,
         note: str = "",
+        source_version: str | None = None,
     ) -> Deferred[str]:
         """
         Store a range of an object as a part. Fires with its etag.
@@ -348,7 +401,7 @@ class IObjectStore(Interface):
         @return: fails with C{NoSuchUpload}.
         """
 
-    def list_object_parts(bucket: str, key: str) -> Deferred[list[Part]]:
+    def list_object_parts(bucket: str, key: str, version: str | None = None) -> Deferred[list[Part]]:
         """
         The parts that an object was made of, in the order of its bytes, with the numbers, etags and notes that they had;
         none of one that was not made of parts. Fails with C{NoSuchKey}, C{DamagedObject}.
@@ -371,8 +424,8 @@ class IObjectStore(Interface):
         @param limit: the first so many of them; C{None} for all.
         """
 
-    def usage(bucket: str) -> Deferred[tuple[int, int]]:
-        """How many objects a bucket has, and their bytes."""
+    def usage(bucket: str) -> Deferred[Usage]:
+        """How many objects and versions a bucket has, and their bytes."""
 
 
 class IMaintained(Interface):

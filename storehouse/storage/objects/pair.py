@@ -18,17 +18,27 @@ from storehouse.core.operations import Operations
 from storehouse.errors import (
     DamagedEntry,
     DamagedObject,
+    DeleteMarkerFound,
     NoKeyToMatch,
     NoSuchKey,
     NoSuchObject,
+    NoSuchVersion,
     OffsetMismatch,
     PreconditionFailed,
     Unavailable,
 )
-from storehouse.events import Events, ObjectChanged, ObjectDeleted, ObjectReplaced, ObjectStored
+from storehouse.events import (
+    Events,
+    MarkerAdded,
+    ObjectChanged,
+    ObjectDeleted,
+    ObjectReplaced,
+    ObjectStored,
+    VersionRemoved,
+)
 from storehouse.storage.dataspace.interfaces import IDataSpace, Part, Reader
-from storehouse.storage.namespace.interfaces import Entry, INamespace, Problem
-from storehouse.storage.objects.interfaces import ALWAYS, Condition, ObjectInfo
+from storehouse.storage.namespace.interfaces import NULL, OFF, Changed, Entry, INamespace, Problem
+from storehouse.storage.objects.interfaces import ALWAYS, Condition, ObjectInfo, System
 from storehouse.storage.objects.metrics import StoreMetrics
 from storehouse.storage.objects.removing import Removing
 
@@ -144,18 +154,53 @@ class Pair:
         """The size and the tag that the bytes of an entry must have in the data space."""
         return expected_of(entry, self._tags_by_content)
 
-    async def with_bytes(self, bucket: str, key: str, use: Callable[[Entry, Part], Deferred[T]]) -> tuple[Entry, T]:
+    async def version_of(self, bucket: str, key: str, version: str | None) -> Entry:
+        """
+        A version of a key that is no marker.
+
+        @param version: its ID, or C{null}; C{None} for the current one.
+        """
+        entry: Entry = await self.names.look_up(bucket, key, version)
+        if version is not None and version not in (NULL, entry.version):
+            raise NoSuchVersion(f"the key {key!r} of the bucket {bucket} has no version {version}")
+        if entry.marker:
+            raise DeleteMarkerFound(bucket, key, entry.version, entry.created, False)
+        return entry
+
+    async def latest_of(self, bucket: str, key: str) -> str | None:
+        """The ID of the current version of a key, as S3 shows it, also of a marker; C{None} if there is none."""
+        try:
+            entry: Entry = await self.names.look_up(bucket, key)
+        except DeleteMarkerFound as error:
+            return error.version
+        except NoSuchKey:
+            return None
+        return entry.version
+
+    def info_of(self, bucket: str, key: str, entry: Entry, is_latest: bool = True) -> ObjectInfo:
+        """An entry of the namespace as an object store gives it."""
+        return info_of(key, entry, self.names.versioning(bucket) != OFF, is_latest)
+
+    async def info_of_version(self, bucket: str, key: str, entry: Entry, version: str | None) -> ObjectInfo:
+        """L{info_of}, of what was looked up so."""
+        is_latest = version is None or await self.latest_of(bucket, key) == entry.version
+        return self.info_of(bucket, key, entry, is_latest)
+
+    async def with_bytes(
+        self, bucket: str, key: str, use: Callable[[Entry, Part], Deferred[T]], version: str | None = None
+    ) -> tuple[Entry, T]:
         """
         Do something with the bytes of a key's object, which may be replaced at the same time.
 
         @param use: given the entry, and what the data space must find to be its bytes.
+        @param version: as in L{version_of}.
         @raise NoSuchKey: if it has none.
         @raise DamagedObject: if its bytes are not there.
         @raise Unavailable: if it gets another object again and again before its bytes are opened.
         """
         seen = ""
         for _ in range(_TRIES):
-            entry: Entry = await self.names.look_up(bucket, key)
+            entry = await self.version_of(bucket, key, version)
             try:
                 return entry, await use(entry, self.expected_of(entry))
             except NoSuchObject:
@@ -220,7 +265,7 @@ class Pair:
         key: str,
         entry: Entry,
         condition: Condition = ALWAYS,
-        then: Callable[[], Awaitable[None]] | None = None,
+        then: Callable[[ObjectInfo], Awaitable[None]] | None = None,
     ) -> ObjectInfo:
         """
         Give a key another object, whose bytes are there; to be called by who holds the key. If it fails, the bytes are
@@ -234,32 +279,37 @@ class Pair:
             check_condition(condition, there, bucket, key)
             before.append(there)
 
-        freed = await finished(self.names.publish(bucket, key, entry, check))
+        changed: Changed = await finished(self.names.publish(bucket, key, entry, check))
+        info = self.info_of(bucket, key, changed.entry or entry)
         if then is not None:
-            await then()
+            await then(info)
         self.removing.arriving.discard(entry.id)
-        info = info_of(key, entry)
         previous = before[-1] if before else None
         if previous is None:
             self._events.publish(ObjectStored(bucket, key, info))
         else:
-            self._events.publish(ObjectReplaced(bucket, key, info, info_of(key, previous)))
-        await self.removing.free(bucket, key, freed)
+            self._events.publish(ObjectReplaced(bucket, key, info, self.info_of(bucket, key, previous)))
+        await self.removing.free(bucket, key, changed.removed)
         return info
 
-    async def describe(self, bucket: str, key: str, entry: Entry, condition: Condition) -> ObjectInfo:
-        """Have something else known of a key's object, whose ID stays; to be called by who holds the key."""
+    async def describe(
+        self, bucket: str, key: str, change: Callable[[Entry], Entry], condition: Condition, version: str | None
+    ) -> ObjectInfo:
+        """Have something else known of a version, whose ID stays; to be called by who holds the key."""
         before: list[Entry] = []
 
-        def check(there: Entry | None) -> None:
+        def checked(there: Entry) -> Entry:
+            if version not in (None, NULL, there.version):
+                raise NoSuchVersion(f"the key {key!r} of the bucket {bucket} has no version {version}")
+            if there.marker:
+                raise DeleteMarkerFound(bucket, key, there.version, there.created, False)
             check_condition(condition, there, bucket, key)
-            if there is None or there.id != entry.id:
-                raise Unavailable(f"the object {bucket}/{key} became another one: try again")
             before.append(there)
+            return change(there)
 
-        await finished(self.names.publish(bucket, key, entry, check))
-        info = info_of(key, entry)
-        self._events.publish(ObjectChanged(bucket, key, info, info_of(key, before[-1])))
+        entry: Entry = await finished(self.names.revise(bucket, key, version, checked))
+        info = await self.info_of_version(bucket, key, entry, version)
+        self._events.publish(ObjectChanged(bucket, key, info, self.info_of(bucket, key, before[-1], info.is_latest)))
         return info
 
     async def rename(
@@ -292,19 +342,55 @@ class Pair:
         await self.removing.free(bucket, key, left)
         return info
 
-    async def unpublish(self, bucket: str, key: str, condition: Condition) -> ObjectInfo:
-        """Take a key's object away; to be called by who holds the key."""
+    async def unpublish(
+        self, bucket: str, key: str, condition: Condition, mark_missing: bool, system: System
+    ) -> ObjectInfo:
+        """Take a key's object away, or hide it by a delete marker; to be called by who holds the key."""
         before: list[Entry] = []
 
         def check(there: Entry | None) -> None:
             check_condition(condition, there, bucket, key)
             if there is not None:
                 before.append(there)
+            elif not mark_missing:
+                raise NoSuchKey(f"the bucket {bucket} has no key {key!r}")
 
-        freed = await finished(self.names.unpublish(bucket, key, condition=check))
-        info = info_of(key, before[-1])
-        self._events.publish(ObjectDeleted(bucket, key, info))
-        await self.removing.free(bucket, key, freed)
+        marker = Entry(new_id(), 0, "", self.now(), system=system)
+        changed: Changed = await finished(self.names.unpublish(bucket, key, None, check, marker))
+        info = self.info_of(bucket, key, before[-1]) if before else None
+        if info is not None:
+            self._events.publish(ObjectDeleted(bucket, key, info))
+        if changed.entry is not None:
+            info = self.info_of(bucket, key, changed.entry)
+            self._events.publish(MarkerAdded(bucket, key, info))
+        await self.removing.free(bucket, key, changed.removed)
+        assert info is not None
+        return info
+
+    async def remove_version(self, bucket: str, key: str, version: str, condition: Condition) -> ObjectInfo:
+        """Take a version of a key away for good; to be called by who holds the key."""
+        try:
+            there: Entry = await self.names.look_up(bucket, key, version)
+            if version not in (NULL, there.version):
+                raise NoSuchVersion(f"the key {key!r} of the bucket {bucket} has no version {version}")
+        except DamagedEntry:
+            there = Entry(version, 0, "", 0, versioned=version != NULL)
+        is_latest = await self.latest_of(bucket, key) == there.version
+        changed: Changed = await finished(
+            self.names.unpublish(bucket, key, version, lambda now: check_condition(condition, now, bucket, key))
+        )
+        info = self.info_of(bucket, key, there, is_latest)
+        self._events.publish(VersionRemoved(bucket, key, info))
+        if is_latest:
+            now = changed.current
+            if now is None or now.marker:
+                if not there.marker:
+                    self._events.publish(ObjectDeleted(bucket, key, info))
+            elif there.marker:
+                self._events.publish(ObjectStored(bucket, key, self.info_of(bucket, key, now)))
+            else:
+                self._events.publish(ObjectReplaced(bucket, key, self.info_of(bucket, key, now), info))
+        await self.removing.free(bucket, key, changed.removed)
         return info
 
 
@@ -326,8 +412,22 @@ def check_condition(condition: Condition, entry: Entry | None, bucket: str, key:
         raise PreconditionFailed(f"the etag of the object {bucket}/{key} is {entry.etag}, not {condition.etag[:100]}")
 
 
-def info_of(key: str, entry: Entry) -> ObjectInfo:
-    """An entry of a namespace as an object store tells it."""
+def info_of(key: str, entry: Entry, has_versions: bool = False, is_latest: bool = True) -> ObjectInfo:
+    """
+    An entry of a namespace as an object store gives it.
+
+    @param has_versions: whether its bucket has, or had, versions.
+    """
     return ObjectInfo(
-        key, entry.id, entry.size, entry.etag, entry.created, entry.content_type, entry.metadata, entry.system
+        key,
+        entry.id,
+        entry.size,
+        entry.etag,
+        entry.created,
+        entry.content_type,
+        entry.metadata,
+        entry.system,
+        entry.version if has_versions else "",
+        is_latest,
+        entry.marker,
     )

@@ -24,6 +24,8 @@ from storehouse.storage.objects.interfaces import (
     ObjectReader,
     OpenUpload,
     System,
+    Usage,
+    VersionListing,
 )
 
 __all__ = ["MANAGE", "Decide", "PermittedStore", "rights_of"]
@@ -192,7 +194,13 @@ class PermittedStore:
         await self._store.set_bucket_config(bucket, kind, data)
 
     @deferred
-    async def usage(self, bucket: str) -> tuple[int, int]:
+    async def set_versioning(self, bucket: str, state: str) -> Bucket:
+        """See C{IObjectStore}."""
+        await self._check(MANAGE, bucket)
+        return await self._store.set_versioning(bucket, state)
+
+    @deferred
+    async def usage(self, bucket: str) -> Usage:
         """See C{IObjectStore}."""
         await self._check("list", bucket)
         return await self._store.usage(bucket)
@@ -240,23 +248,33 @@ class PermittedStore:
         )
 
     @deferred
-    async def get(self, bucket: str, key: str, offset: int = 0, length: int | None = None) -> ObjectReader:
+    async def get(
+        self, bucket: str, key: str, offset: int = 0, length: int | None = None, version: str | None = None
+    ) -> ObjectReader:
         """See C{IObjectStore}."""
         await self._check("read", bucket, key)
-        return await self._store.get(bucket, key, offset, length)
+        return await self._store.get(bucket, key, offset, length, version)
 
     @deferred
-    async def head(self, bucket: str, key: str) -> ObjectInfo:
+    async def head(self, bucket: str, key: str, version: str | None = None) -> ObjectInfo:
         """See C{IObjectStore}."""
         await self._check("read", bucket, key)
-        return await self._store.head(bucket, key)
+        return await self._store.head(bucket, key, version)
 
     @deferred
-    async def delete(self, bucket: str, key: str, condition: Condition = ALWAYS) -> ObjectInfo:
+    async def delete(
+        self,
+        bucket: str,
+        key: str,
+        condition: Condition = ALWAYS,
+        version: str | None = None,
+        mark_missing: bool = False,
+        system: System | None = None,
+    ) -> ObjectInfo:
         """See C{IObjectStore}."""
         await self._check("delete", bucket, key)
         await self._check_condition(bucket, key, condition)
-        return await self._store.delete(bucket, key, condition)
+        return await self._store.delete(bucket, key, condition, version, mark_missing, system)
 
     @deferred
     async def copy(
@@ -270,11 +288,12 @@ class PermittedStore:
         condition: Condition = ALWAYS,
         source_condition: Condition = ALWAYS,
         system: System | None = None,
+        source_version: str | None = None,
     ) -> ObjectInfo:
         """See C{IObjectStore}."""
         await self._check("read", source_bucket, source_key)
         return await self._changing(bucket, key, condition, lambda narrowed: self._store.copy(
-            bucket, key, source_bucket, source_key, content_type, metadata, narrowed, source_condition, system
+            bucket, key, source_bucket, source_key, content_type, metadata, narrowed, source_condition, system, source_version
         ))  # fmt: skip
 
     @deferred
@@ -296,12 +315,17 @@ class PermittedStore:
 
     @deferred
     async def set_system(
-        self, bucket: str, key: str, changes: Mapping[str, str | None], condition: Condition = ALWAYS
+        self,
+        bucket: str,
+        key: str,
+        changes: Mapping[str, str | None],
+        condition: Condition = ALWAYS,
+        version: str | None = None,
     ) -> ObjectInfo:
         """See C{IObjectStore}."""
         await self._check("overwrite", bucket, key)
         await self._check_condition(bucket, key, condition)
-        return await self._store.set_system(bucket, key, changes, condition)
+        return await self._store.set_system(bucket, key, changes, condition, version)
 
     @deferred
     async def list_objects(
@@ -318,10 +342,24 @@ class PermittedStore:
         return await self._store.list_keys(bucket, prefix, after, limit)
 
     @deferred
-    async def list_object_parts(self, bucket: str, key: str) -> list[Part]:
+    async def list_versions(
+        self,
+        bucket: str,
+        prefix: str = "",
+        delimiter: str = "",
+        key_marker: str = "",
+        version_marker: str = "",
+        limit: int = 1000,
+    ) -> VersionListing:
+        """See C{IObjectStore}."""
+        await self._check("list", bucket, prefix)
+        return await self._store.list_versions(bucket, prefix, delimiter, key_marker, version_marker, limit)
+
+    @deferred
+    async def list_object_parts(self, bucket: str, key: str, version: str | None = None) -> list[Part]:
         """See C{IObjectStore}."""
         await self._check("read", bucket, key)
-        return await self._store.list_object_parts(bucket, key)
+        return await self._store.list_object_parts(bucket, key, version)
 
     # -- uploads in parts ----------------------------------------------------------------------------------------------
 
@@ -383,12 +421,23 @@ class PermittedStore:
         length: int | None = None,
         source_condition: Condition = ALWAYS,
         note: str = "",
+        source_version: str | None = None,
     ) -> str:
         """See C{IObjectStore}."""
         await self._check("read", source_bucket, source_key)
         await self._check_storing(bucket, key)
         return await self._store.upload_part_copy(
-            bucket, key, upload_id, number, source_bucket, source_key, offset, length, source_condition, note
+            bucket,
+            key,
+            upload_id,
+            number,
+            source_bucket,
+            source_key,
+            offset,
+            length,
+            source_condition,
+            note,
+            source_version,
         )
 
     @deferred

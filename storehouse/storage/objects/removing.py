@@ -99,6 +99,9 @@ class Removing:
     async def free(self, bucket: str, key: str, entries: Iterable[Entry]) -> None:
         """Have bytes removed, soon, that the namespace says a key does not have any more."""
         for entry in entries:
+            if entry.marker:
+                self.gone(entry.id)  # it never had bytes
+                continue
             self.leaving.add(entry.id)
             freeing = Deferred.fromCoroutine(self._free(bucket, key, entry.id))
             if freeing.called:

@@ -21,6 +21,7 @@ from storehouse.core.streams import IByteStream, awaiting, beside, updating
 from storehouse.core.turns import breath
 from storehouse.errors import (
     Damaged,
+    InvalidBucketState,
     InvalidName,
     InvalidPart,
     NoSuchObject,
@@ -32,7 +33,7 @@ from storehouse.errors import (
 )
 from storehouse.events import Events
 from storehouse.storage.dataspace.interfaces import IDataSpace, Part, Reader
-from storehouse.storage.namespace.interfaces import Bucket, Entry, INamespace
+from storehouse.storage.namespace.interfaces import OFF, Bucket, Entry, INamespace
 from storehouse.storage.namespace.values import checked_system
 from storehouse.storage.objects.check import check, compare, unserved
 from storehouse.storage.objects.interfaces import (
@@ -48,6 +49,8 @@ from storehouse.storage.objects.interfaces import (
     OpenUpload,
     Problem,
     System,
+    Usage,
+    VersionListing,
 )
 from storehouse.storage.objects.pair import Pair, check_condition, info_of
 from storehouse.storage.objects.recovery import begin
@@ -217,7 +220,12 @@ class LocalObjectStore:
         await finished(self._pair.names.set_bucket_config(bucket, kind, data))
 
     @operation
-    async def usage(self, bucket: str) -> tuple[int, int]:
+    async def set_versioning(self, bucket: str, state: str) -> Bucket:
+        """See L{IObjectStore.set_versioning}."""
+        return await finished(self._pair.names.set_versioning(bucket, state))
+
+    @operation
+    async def usage(self, bucket: str) -> Usage:
         """See L{IObjectStore.usage}."""
         return await self._pair.names.usage(bucket)
 
@@ -329,32 +337,60 @@ class LocalObjectStore:
                         system=now.system,
                     )
                 if system is not None:
-                    entry = attrs.evolve(entry, system=system(None if now is None else info_of(key, now)))
+                    info = None if now is None else pair.info_of(bucket, key, now)
+                    entry = attrs.evolve(entry, system=system(info))
                 return await pair.publish(bucket, key, entry, condition)
         except BaseException:
             await pair.removing.refused(bucket, key, id)
             raise
 
     @operation
-    async def get(self, bucket: str, key: str, offset: int = 0, length: int | None = None) -> ObjectReader:
+    async def get(
+        self, bucket: str, key: str, offset: int = 0, length: int | None = None, version: str | None = None
+    ) -> ObjectReader:
         """See L{IObjectStore.get}."""
+        pair = self._pair
         reader: Reader
-        entry, reader = await self._pair.with_bytes(
-            bucket, key, lambda entry, expected: self._pair.space.get(entry.id, offset, length, expected=expected)
+        entry, reader = await pair.with_bytes(
+            bucket,
+            key,
+            lambda entry, expected: pair.space.get(entry.id, offset, length, expected=expected),
+            version,
         )
-        self._pair.served(bucket, key, reader)
-        return ObjectReader(info_of(key, entry), reader.offset, reader.length, reader.stream)
+        pair.served(bucket, key, reader)
+        info = pair.info_of(bucket, key, entry)
+        if version is not None:
+            try:
+                info = await pair.info_of_version(bucket, key, entry, version)
+            except BaseException:
+                reader.close()
+                raise
+        return ObjectReader(info, reader.offset, reader.length, reader.stream)
 
     @operation
-    async def head(self, bucket: str, key: str) -> ObjectInfo:
+    async def head(self, bucket: str, key: str, version: str | None = None) -> ObjectInfo:
         """See L{IObjectStore.head}."""
-        return info_of(key, await self._pair.names.look_up(bucket, key))
+        pair = self._pair
+        if version is None:
+            return pair.info_of(bucket, key, await pair.names.look_up(bucket, key))
+        return await pair.info_of_version(bucket, key, await pair.version_of(bucket, key, version), version)
 
     @operation
-    async def delete(self, bucket: str, key: str, condition: Condition = ALWAYS) -> ObjectInfo:
+    async def delete(
+        self,
+        bucket: str,
+        key: str,
+        condition: Condition = ALWAYS,
+        version: str | None = None,
+        mark_missing: bool = False,
+        system: System | None = None,
+    ) -> ObjectInfo:
         """See L{IObjectStore.delete}."""
         async with self._pair.held(bucket, key):
-            return await self._pair.unpublish(bucket, key, condition)
+            if version is not None:
+                return await self._pair.remove_version(bucket, key, version, condition)
+            has_versions = self._pair.names.versioning(bucket) != OFF
+            return await self._pair.unpublish(bucket, key, condition, mark_missing and has_versions, system or {})
 
     @operation
     async def copy(
@@ -368,6 +404,7 @@ class LocalObjectStore:
         condition: Condition = ALWAYS,
         source_condition: Condition = ALWAYS,
         system: System | None = None,
+        source_version: str | None = None,
     ) -> ObjectInfo:
         """See L{IObjectStore.copy}."""
         pair = self._pair
@@ -384,7 +421,7 @@ class LocalObjectStore:
             return pair.space.copy(id, entry.id, metadata=told, expected=expected)
 
         try:
-            source, made = await pair.with_bytes(source_bucket, source_key, copy)
+            source, made = await pair.with_bytes(source_bucket, source_key, copy, source_version)
         except BaseException:
             await pair.removing.undo(id)
             raise
@@ -411,11 +448,17 @@ class LocalObjectStore:
     ) -> ObjectInfo:
         """See L{IObjectStore.rename}."""
         pair = self._pair
+        if pair.names.versioning(bucket) != OFF:
+            raise InvalidBucketState(
+                f"the bucket {bucket} has versions: its objects cannot be renamed; copy the object, and delete it"
+            )
         if key == new_key:
             entry = await pair.names.look_up(bucket, key)
             check_condition(source_condition, entry, bucket, key)
             check_condition(condition, entry, bucket, key)
-            return info_of(key, entry) if not changes else await self._set_system(bucket, key, changes, condition)
+            if changes:
+                return await self._set_system(bucket, key, changes, condition, None)
+            return pair.info_of(bucket, key, entry)
         # In one order for all, so that no two wait for each other.
         first, second = sorted((key, new_key))
         async with pair.held(bucket, first), pair.held(bucket, second):
@@ -442,19 +485,24 @@ class LocalObjectStore:
 
     @operation
     async def set_system(
-        self, bucket: str, key: str, changes: Mapping[str, str | None], condition: Condition = ALWAYS
+        self,
+        bucket: str,
+        key: str,
+        changes: Mapping[str, str | None],
+        condition: Condition = ALWAYS,
+        version: str | None = None,
     ) -> ObjectInfo:
         """See L{IObjectStore.set_system}."""
-        return await self._set_system(bucket, key, changes, condition)
+        return await self._set_system(bucket, key, changes, condition, version)
 
     async def _set_system(
-        self, bucket: str, key: str, changes: Mapping[str, str | None], condition: Condition
+        self, bucket: str, key: str, changes: Mapping[str, str | None], condition: Condition, version: str | None
     ) -> ObjectInfo:
-        pair = self._pair
-        async with pair.held(bucket, key):
-            entry: Entry = await pair.names.look_up(bucket, key)
-            changed = attrs.evolve(entry, system=_changed(entry.system, changes))
-            return await pair.describe(bucket, key, changed, condition)
+        def change(entry: Entry) -> Entry:
+            return attrs.evolve(entry, system=_changed(entry.system, changes))
+
+        async with self._pair.held(bucket, key):
+            return await self._pair.describe(bucket, key, change, condition, version)
 
     @operation
     async def list_objects(
@@ -462,13 +510,31 @@ class LocalObjectStore:
     ) -> Listing:
         """See L{IObjectStore.list_objects}."""
         page = await self._pair.names.list_keys(bucket, prefix, delimiter, after, limit)
-        infos, unknown = [info_of(key, entry) for key, entry in page.entries], getattr(self._pair.names, "unknown", 0)
+        has_versions = self._pair.names.versioning(bucket) != OFF
+        infos = [info_of(key, entry, has_versions) for key, entry in page.entries]
+        unknown = getattr(self._pair.names, "unknown", 0)
         return Listing(infos, page.prefixes, page.next_after, page.damaged, unknown)
 
     @operation
     async def list_keys(self, bucket: str, prefix: str = "", after: str = "", limit: int = 1000) -> list[str]:
         """See L{IObjectStore.list_keys}."""
         return await self._pair.names.list_names(bucket, prefix, after, limit)
+
+    @operation
+    async def list_versions(
+        self,
+        bucket: str,
+        prefix: str = "",
+        delimiter: str = "",
+        key_marker: str = "",
+        version_marker: str = "",
+        limit: int = 1000,
+    ) -> VersionListing:
+        """See L{IObjectStore.list_versions}."""
+        page = await self._pair.names.list_versions(bucket, prefix, delimiter, key_marker, version_marker, limit)
+        has_versions = self._pair.names.versioning(bucket) != OFF
+        infos = [info_of(each.key, each.entry, has_versions, each.is_latest) for each in page.versions]
+        return VersionListing(infos, page.prefixes, page.next_key_marker, page.next_version_marker, page.damaged)
 
     # -- uploads in parts ----------------------------------------------------------------------
 
@@ -555,6 +621,7 @@ class LocalObjectStore:
         length: int | None = None,
         source_condition: Condition = ALWAYS,
         note: str = "",
+        source_version: str | None = None,
     ) -> str:
         """See L{IObjectStore.upload_part_copy}."""
         await self._upload(bucket, key, upload_id)
@@ -567,7 +634,7 @@ class LocalObjectStore:
             kept = noted_with(entry.etag if whole and MD5.fullmatch(entry.etag) else "", note)
             return self._pair.space.upload_part_copy(upload_id, number, entry.id, offset, length, kept, expected)
 
-        _, etag = await self._pair.with_bytes(source_bucket, source_key, copy)
+        _, etag = await self._pair.with_bytes(source_bucket, source_key, copy, source_version)
         return visible(Part(number, etag, 0, kept))
 
     @operation
@@ -620,8 +687,8 @@ class LocalObjectStore:
                 raise
             entry = attrs.evolve(entry, tag=made.etag)
 
-            async def published() -> None:
-                self._done.add(upload_id, bucket, info_of(key, entry), pair.now())
+            async def published(info: ObjectInfo) -> None:
+                self._done.add(upload_id, bucket, info, pair.now())
                 await self._end_upload(bucket, begun_as, upload_id)
 
             try:
@@ -643,7 +710,7 @@ class LocalObjectStore:
             said = await pair.space.get_metadata(entry.id)
         except (NoSuchObject, Damaged):
             return None
-        return info_of(key, entry) if said.get("upload") == [upload_id] else None
+        return pair.info_of(bucket, key, entry) if said.get("upload") == [upload_id] else None
 
     async def _end_upload(self, bucket: str, key: str, upload_id: str) -> None:
         """End an upload whose parts are an object by now."""
@@ -674,10 +741,10 @@ class LocalObjectStore:
         return await _told(islice((part for part in parts if part.number > after), limit))
 
     @operation
-    async def list_object_parts(self, bucket: str, key: str) -> list[Part]:
+    async def list_object_parts(self, bucket: str, key: str, version: str | None = None) -> list[Part]:
         """See L{IObjectStore.list_object_parts}."""
         entry, parts = await self._pair.with_bytes(
-            bucket, key, lambda entry, expected: self._pair.space.list_object_parts(entry.id, expected)
+            bucket, key, lambda entry, expected: self._pair.space.list_object_parts(entry.id, expected), version
         )
         return await _told(parts) if is_of_parts(entry.etag) else []
 

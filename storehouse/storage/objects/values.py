@@ -6,7 +6,18 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-__all__ = ["ALWAYS", "Condition", "Indexed", "Listing", "Metadata", "ObjectInfo", "OpenUpload", "Problem", "System"]
+__all__ = [
+    "ALWAYS",
+    "Condition",
+    "Indexed",
+    "Listing",
+    "Metadata",
+    "ObjectInfo",
+    "OpenUpload",
+    "Problem",
+    "System",
+    "VersionListing",
+]
 
 #: Name to values, of the user's own. Names and values are any text.
 Metadata = Mapping[str, Sequence[str]]
@@ -19,7 +30,7 @@ System = Mapping[str, str]
 @attrs.frozen
 class ObjectInfo:
     """
-    What is known of an object.
+    What is known of an object, or of another version of it.
 
     @ivar key: its name in its bucket.
     @ivar id: the ID of its bytes: another one whenever they were stored anew.
@@ -28,6 +39,10 @@ class ObjectInfo:
     @ivar created: nanoseconds since 1970 UTC.
     @ivar content_type: a media type; may be empty.
     @ivar system: what doors keep with it, which is never shown as the user's metadata.
+    @ivar version: the ID of the version, as S3 shows it: C{null} for what was stored while versioning was not enabled; empty
+        in a bucket that never had versions.
+    @ivar is_latest: whether it is the current version of its key.
+    @ivar marker: whether it is a delete marker, which has no bytes.
     """
 
     key: str
@@ -38,14 +53,17 @@ class ObjectInfo:
     content_type: str
     metadata: Metadata
     system: System = attrs.Factory(dict)
+    version: str = ""
+    is_latest: bool = True
+    marker: bool = False
 
 
 @attrs.frozen
 class Condition:
     """
-    What must be true of a key for a change to be made.
+    What must be true of the current version of a key for a change to be made.
 
-    @ivar absent: there is no object.
+    @ivar absent: there is no object; a delete marker is none.
     @ivar etag: there is one with this tag, or with any if it is C{*}.
     """
 
@@ -88,6 +106,25 @@ class Listing:
     next_after: str | None
     damaged: Sequence[str] = ()
     unknown: int = 0
+
+
+@attrs.frozen
+class VersionListing:
+    """
+    A page of the versions of a bucket, as S3 has it.
+
+    @ivar versions: delete markers too; in the order of their keys' UTF-8 bytes, those of one key from the newest to the oldest.
+    @ivar prefixes: as in L{Listing}.
+    @ivar next_key_marker: the C{key_marker} of the next page; C{None} if there is none.
+    @ivar next_version_marker: its C{version_marker}; it leads on, also if that version is removed.
+    @ivar damaged: keys and IDs of versions of the page of which what is known cannot be read; the ID may be empty.
+    """
+
+    versions: Sequence[ObjectInfo]
+    prefixes: Sequence[str]
+    next_key_marker: str | None
+    next_version_marker: str = ""
+    damaged: Sequence[tuple[str, str]] = ()
 
 
 @attrs.frozen

@@ -7,7 +7,9 @@ memory has it, of some 300 bytes and twice its name for each key.
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 import attrs
@@ -22,15 +24,18 @@ from storehouse.core.jobs import KeyedLocks, deferred, finished, over
 from storehouse.core.keys.vault import Vault
 from storehouse.errors import (
     DamagedEntry,
+    DeleteMarkerFound,
     InvalidName,
     NoKeyToMatch,
     NoSuchBucket,
     NoSuchKey,
+    NoSuchVersion,
     StorehouseError,
     Unavailable,
 )
 from storehouse.storage.namespace.interfaces import (
     Bucket,
+    Changed,
     Condition,
     Entry,
     INamespace,
@@ -38,8 +43,23 @@ from storehouse.storage.namespace.interfaces import (
     Needed,
     Page,
     Problem,
+    Usage,
+    Version,
+    VersionPage,
 )
-from storehouse.storage.namespace.values import check_bucket, check_key, checked, encode_entry, list_items, list_names
+from storehouse.storage.namespace.values import (
+    CURRENT,
+    VERSIONING,
+    check_bucket,
+    check_key,
+    checked,
+    decode_row,
+    encode_entry,
+    list_items,
+    list_names,
+    list_versions,
+    marker_after,
+)
 from storehouse.storage.sealed.formats import SEALED_METADATA, NameKeys, no_such_key
 
 __all__ = ["SEALED_METADATA", "SealedNamespace"]
@@ -123,7 +143,7 @@ class SealedNamespace:
 
     async def _read_all(self) -> None:
         for bucket in await self._inner.list_buckets():
-            after: str | None = ""
+            after: tuple[str, str] | None = ("", "")
             while after is not None:
                 if self._stopping:
                     raise Unavailable("the server is stopping")
@@ -135,22 +155,23 @@ class SealedNamespace:
                     break
         self._changed = None
 
-    async def _read_some(self, bucket: str, after: str) -> str | None:
-        page = await self._inner.list_keys(bucket, "", "", after, _SLICE)
-        for stored_key in page.damaged:
+    async def _read_some(self, bucket: str, after: tuple[str, str], prefix: str = "") -> tuple[str, str] | None:
+        """@param prefix: the name on disk of the only key to read."""
+        page = await self._inner.list_versions(bucket, prefix, "", *after, _SLICE)
+        for stored_key, _ in page.damaged:
             self._unreadable(bucket, stored_key, "it cannot be read")
         found = []
-        for stored_key, stored in page.entries:
-            if self._changed is not None and (bucket, stored_key) in self._changed:
-                continue
+        for each in page.versions:
+            if not prefix and self._changed is not None and (bucket, each.key) in self._changed:
+                continue  # all of it was read anew
             try:
-                key, entry = self._keys.open(bucket, stored_key, stored)
+                key, entry = self._keys.open(bucket, each.key, each.entry)
             except ValueError as error:
-                self._unreadable(bucket, stored_key, str(error))
+                self._unreadable(bucket, each.key, str(error))
             else:
-                found.append((key, stored_key, entry))
+                found.append((key, each.key, entry, each.is_latest))
         self._index.put(bucket, found)
-        return page.next_after
+        return None if page.next_key_marker is None else (page.next_key_marker, page.next_version_marker)
 
     def _unreadable(self, bucket: str, stored_key: str, reason: str) -> None:
         self._index.lose(bucket, stored_key)
@@ -194,7 +215,7 @@ class SealedNamespace:
             self._log.error("{error}", error=error)
             return Entry(stored.id, -1, "", 0)
 
-    def _freed(self, bucket: str, key: str, stored_key: str, freed: list[Entry]) -> list[Entry]:
+    def _freed(self, bucket: str, key: str, stored_key: str, freed: Iterable[Entry]) -> list[Entry]:
         entries = [self._opened(bucket, key, stored_key, stored) for stored in freed]
         # The bytes of the others may be another key's.
         self._inner.settle([entry.id for entry in entries if entry.size < 0])
@@ -214,39 +235,77 @@ class SealedNamespace:
 
     @deferred
     async def publish(
-        self, bucket: str, key: str, entry: Entry, condition: Condition | None = None, keep: bool = False
-    ) -> list[Entry]:
+        self, bucket: str, key: str, entry: Entry, condition: Condition | None = None, keep: bool | None = None
+    ) -> Changed:
         entry = checked(entry)
         stored_key = self._stored_key(bucket, key)
         sealed = self._keys.seal(bucket, key, stored_key, entry)
         asked = self._condition(bucket, key, stored_key, condition)
         async with self._locks.held(f"{bucket}/{stored_key}"):
-            freed = await self._change(
+            return await self._change(
                 bucket, key, stored_key, self._inner.publish(bucket, stored_key, sealed, asked, keep)
             )
-            self._index.put(bucket, [(key, stored_key, entry)])
-        return freed
 
     @deferred
     async def unpublish(
-        self, bucket: str, key: str, id: str | None = None, condition: Condition | None = None
-    ) -> list[Entry]:
+        self,
+        bucket: str,
+        key: str,
+        id: str | None = None,
+        condition: Condition | None = None,
+        marker: Entry | None = None,
+    ) -> Changed:
         stored_key = key if self._index.is_lost(bucket, key) else self._stored_key(bucket, key)
         asked = self._condition(bucket, key, stored_key, condition)
+        added = checked(marker or Entry(secrets.token_hex(16), 0, "", time.time_ns()))
+        # The key is in it: a marker may be all that there is of one.
+        sealed = self._keys.seal(bucket, key, stored_key, attrs.evolve(added, marker=True))
         async with self._locks.held(f"{bucket}/{stored_key}"):
             try:
-                freed = await self._change(
-                    bucket, key, stored_key, self._inner.unpublish(bucket, stored_key, id, asked)
+                return await self._change(
+                    bucket, key, stored_key, self._inner.unpublish(bucket, stored_key, id, asked, sealed)
                 )
             except NoKeyToMatch:
                 raise  # by the condition
-            except NoSuchKey:
-                raise no_such_key(bucket, key, id) from None
-            if id is None:
-                self._index.remove(bucket, key, stored_key)
+            except NoSuchKey as error:
+                raise self._no_such_key(error, bucket, key, id) from None
+
+    @deferred
+    async def revise(self, bucket: str, key: str, id: str | None, change: Callable[[Entry], Entry]) -> Entry:
+        stored_key = self._stored_key(bucket, key)
+
+        def sealed_change(stored: Entry) -> Entry:
+            entry = change(self._open(bucket, key, stored_key, stored))
+            # What the namespace below keeps as it is is what the encrypted bytes are about.
+            entry = checked(attrs.evolve(entry, id=stored.id, size=stored.size))
+            return self._keys.seal(bucket, key, stored_key, entry)
+
+        async with self._locks.held(f"{bucket}/{stored_key}"):
+            is_loading = self._note_change(bucket, stored_key)
+            try:
+                stored = await finished(self._inner.revise(bucket, stored_key, id, sealed_change))
+            except NoKeyToMatch:
+                raise  # by what the change raised
+            except NoSuchKey as error:
+                raise self._no_such_key(error, bucket, key, id) from None
+            except BaseException:
+                await self._update(bucket, key, stored_key)
+                raise
+            entry = self._open(bucket, key, stored_key, stored)
+            if not is_loading:
+                self._index.revise(bucket, key, entry)
             else:
                 await self._update(bucket, key, stored_key)
-        return freed
+        return entry
+
+    @staticmethod
+    def _no_such_key(error: NoSuchKey, bucket: str, key: str, id: str | None) -> NoSuchKey:
+        """The error of the namespace below, with the name of the key."""
+        if isinstance(error, DeleteMarkerFound):
+            return DeleteMarkerFound(bucket, key, error.version, error.created, error.is_current)
+        if isinstance(error, NoSuchVersion):
+            return NoSuchVersion(f"the key {key!r} of the bucket {bucket} has no version {id}")
+        return no_such_key(bucket, key, None)
 
     @deferred
     async def rename(
@@ -277,7 +336,7 @@ class SealedNamespace:
         if first == second:
             raise InvalidName(f"the key {key[:200]!r} cannot be renamed to itself")
         async with self._locks.held(f"{bucket}/{first}"), self._locks.held(f"{bucket}/{second}"):
-            self._note_change(bucket, stored_key, new_stored)
+            is_loading = self._note_change(bucket, stored_key, new_stored)
             try:
                 freed, left = await finished(
                     self._inner.rename(bucket, stored_key, new_stored, sealed, asked, asked_of_source)
@@ -287,31 +346,57 @@ class SealedNamespace:
                 await self._update(bucket, new_key, new_stored)
                 await self._update(bucket, key, stored_key)
                 raise
-            self._index.put(bucket, [(new_key, new_stored, entry)])
             self._index.remove(bucket, key, stored_key)
+            if is_loading:
+                await self._update(bucket, new_key, new_stored)
+            else:
+                self._index.publish(bucket, new_key, new_stored, entry, [each.id for each in freed])
         return self._freed(bucket, new_key, new_stored, freed), self._freed(bucket, key, stored_key, left)
 
-    def _note_change(self, bucket: str, *stored_keys: str) -> None:
-        """What is being read of the names does not count for these."""
-        if self._changed is not None:
-            self._changed.update((bucket, each) for each in stored_keys)
+    def _note_change(self, bucket: str, *stored_keys: str) -> bool:
+        """
+        What is being read of the names does not count for these.
 
-    async def _change(self, bucket: str, key: str, stored_key: str, change: Deferred[list[Entry]]) -> list[Entry]:
-        self._note_change(bucket, stored_key)
+        @return: whether it is being read: all of these must be read once they are changed.
+        """
+        if self._changed is None:
+            return False
+        self._changed.update((bucket, each) for each in stored_keys)
+        return True
+
+    async def _change(self, bucket: str, key: str, stored_key: str, change: Deferred[Changed]) -> Changed:
+        """The caller holds the key."""
+        is_loading = self._note_change(bucket, stored_key)
         try:
-            freed = await finished(change)
+            changed = await finished(change)
         except BaseException:
             # It may have happened after all.
             await self._update(bucket, key, stored_key)
             raise
-        return self._freed(bucket, key, stored_key, freed)
+        entry, current = (
+            None if each is None else self._opened(bucket, key, stored_key, each)
+            for each in (changed.entry, changed.current)
+        )
+        removed = self._freed(bucket, key, stored_key, changed.removed)
+        gone = [each.id for each in changed.removed]
+        if is_loading or (current is not None and current.size < 0):
+            # What else it has was perhaps not read yet.
+            await self._update(bucket, key, stored_key)
+        elif entry is not None:
+            self._index.publish(bucket, key, stored_key, entry, gone)
+        elif current is not None:
+            self._index.drop(bucket, key, stored_key, gone, current)
+        else:
+            self._index.remove(bucket, key, stored_key)
+        return Changed(entry, removed, current)
 
     async def _update(self, bucket: str, key: str, stored_key: str) -> None:
+        """Read all of a key anew."""
+        after: tuple[str, str] | None = ("", "")
+        self._index.remove(bucket, key, stored_key)
         try:
-            stored = await finished(self._inner.look_up(bucket, stored_key))
-            self._index.put(bucket, [(key, stored_key, self._open(bucket, key, stored_key, stored))])
-        except NoSuchKey:
-            self._index.remove(bucket, key, stored_key)
+            while after is not None:
+                after = await self._read_some(bucket, after, stored_key)
         except StorehouseError as error:
             if not isinstance(error, (NoSuchBucket, Unavailable, InvalidName)):
                 self._log.error("{error}", error=str(error))
@@ -321,8 +406,8 @@ class SealedNamespace:
         stored_key = self._stored_key(bucket, key)
         try:
             stored = await self._inner.look_up(bucket, stored_key, id)
-        except NoSuchKey:
-            raise no_such_key(bucket, key, id) from None
+        except NoSuchKey as error:
+            raise self._no_such_key(error, bucket, key, id) from None
         return self._open(bucket, key, stored_key, stored)
 
     @deferred
@@ -362,6 +447,31 @@ class SealedNamespace:
     async def list_names(self, bucket: str, prefix: str = "", after: str = "", limit: int = 1000) -> list[str]:
         return list_names(self._index, await self._listable(bucket), prefix, after, max(0, limit))
 
+    @deferred
+    async def list_versions(
+        self,
+        bucket: str,
+        prefix: str = "",
+        delimiter: str = "",
+        key_marker: str = "",
+        version_marker: str = "",
+        limit: int = 1000,
+    ) -> VersionPage:
+        number = await self._listable(bucket)
+        if limit < 0:
+            raise InvalidName(f"a page cannot have {limit} versions")
+        items = list_versions(self._index, number, prefix, delimiter, key_marker, version_marker, limit + 1)
+        more = len(items) > limit > 0
+        page = items[:limit]
+        next_key = page[-1][0] if more else None
+        return VersionPage(
+            [Version(key, found[2], found[0]) for key, found in page if found is not None and found[2] is not None],
+            [key for key, found in page if found is None],
+            next_key,
+            marker_after(page[-1]) if more else "",
+            [(each, "") for each in self._index.lost(bucket, prefix, key_marker, next_key)] if limit else (),
+        )
+
     # -- buckets -------------------------------------------------------------------------------
 
     def create_bucket(
@@ -371,7 +481,10 @@ class SealedNamespace:
         owner: str = "",
         configs: Mapping[str, bytes] | None = None,
     ) -> Deferred[Bucket]:
-        sealed = {kind: self._keys.seal_config(name, kind, data) for kind, data in (configs or {}).items()}
+        sealed = {
+            kind: data if kind == VERSIONING else self._keys.seal_config(name, kind, data)
+            for kind, data in (configs or {}).items()
+        }
         return self._inner.create_bucket(name, metadata, owner, sealed)
 
     def set_bucket_metadata(self, name: str, metadata: Metadata) -> Deferred[Bucket]:
@@ -388,9 +501,17 @@ class SealedNamespace:
     def list_buckets(self) -> Deferred[list[Bucket]]:
         return self._inner.list_buckets()
 
+    def versioning(self, bucket: str) -> str:
+        return self._inner.versioning(bucket)
+
+    def set_versioning(self, bucket: str, state: str) -> Deferred[Bucket]:
+        return self._inner.set_versioning(bucket, state)
+
     @deferred
     async def bucket_config(self, bucket: str, kind: str) -> bytes | None:
         sealed = await self._inner.bucket_config(bucket, kind)
+        if kind == VERSIONING:
+            return sealed  # the namespace below goes by it
         try:
             return None if sealed is None else self._keys.open_config(bucket, kind, sealed)
         except ValueError as error:
@@ -398,10 +519,10 @@ class SealedNamespace:
 
     @deferred
     async def set_bucket_config(self, bucket: str, kind: str, data: bytes | None) -> None:
-        sealed = None if data is None else self._keys.seal_config(bucket, kind, data)
+        sealed = data if data is None or kind == VERSIONING else self._keys.seal_config(bucket, kind, data)
         await finished(self._inner.set_bucket_config(bucket, kind, sealed))
 
-    def usage(self, bucket: str) -> Deferred[tuple[int, int]]:
+    def usage(self, bucket: str) -> Deferred[Usage]:
         return self._inner.usage(bucket)
 
     def needed(self, ids: Collection[str], progress: Callable[[int], object] | None = None) -> Deferred[Needed]:
@@ -441,16 +562,25 @@ def _nothing() -> None:
 _SCHEMA = """
 CREATE TABLE keys(bucket INTEGER NOT NULL, key BLOB NOT NULL, text BLOB NOT NULL, stored TEXT NOT NULL);
 CREATE UNIQUE INDEX in_order ON keys(bucket, key);
+CREATE TABLE versions(
+    bucket INTEGER NOT NULL, key BLOB NOT NULL, id BLOB NOT NULL, rank INTEGER NOT NULL, versioned INTEGER NOT NULL,
+    text BLOB NOT NULL, stored TEXT NOT NULL
+);
+CREATE UNIQUE INDEX versions_in_order ON versions(bucket, key, rank, id);
+CREATE UNIQUE INDEX versions_by_id ON versions(bucket, key, id);
 """
 
 _PUT = (
     "INSERT INTO keys(bucket, key, text, stored) VALUES (?, ?, ?, ?) "
     "ON CONFLICT(bucket, key) DO UPDATE SET text = excluded.text"
 )
+_PUT_VERSION = (
+    "INSERT OR REPLACE INTO versions(bucket, key, id, rank, versioned, text, stored) VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
 
 
 class _Index:
-    """The keys in order, in memory, each with its entry and its name on disk. For one thread."""
+    """The versions of all keys in order, in memory, each with its entry and its key's name on disk. For one thread."""
 
     def __init__(self) -> None:
         self._opened: sqlite3.Connection | None = None  # a store that is never started opens nothing
@@ -469,31 +599,97 @@ class _Index:
         """The number of a bucket in the rows."""
         return self._numbers.setdefault(bucket, len(self._numbers))
 
-    def put(self, bucket: str, keys: Collection[tuple[str, str, Entry]]) -> None:
-        """Add or replace rows. @param keys: key, name on disk, entry."""
+    def put(self, bucket: str, versions: Collection[tuple[str, str, Entry, bool]]) -> None:
+        """Add or replace rows. @param versions: key, name on disk, entry, and whether it is the current one."""
         number = self.number(bucket)
-        self._lost.get(bucket, set()).difference_update([stored for _, stored, _ in keys])
-        rows = [(number, key.encode(), encode_entry(entry, key), stored) for key, stored, entry in keys]
+        self._lost.get(bucket, set()).difference_update([stored for _, stored, _, is_latest in versions if is_latest])
+        rows = [
+            (number, key.encode(), encode_entry(entry, key), stored)
+            for key, stored, entry, is_latest in versions
+            if is_latest and not entry.marker
+        ]
+        others = [
+            (
+                number,
+                key.encode(),
+                entry.id.encode(),
+                CURRENT if is_latest else -entry.rank,
+                entry.versioned,
+                encode_entry(entry, key),
+                stored,
+            )
+            for key, stored, entry, is_latest in versions
+            if entry.marker or not is_latest
+        ]
         self._connection.execute("BEGIN")
         self._connection.executemany(_PUT, rows)
+        self._connection.executemany(_PUT_VERSION, others)
         self._connection.execute("COMMIT")
 
+    def publish(self, bucket: str, key: str, stored: str, entry: Entry, gone: Collection[str]) -> None:
+        """A key has another current version. @param gone: the IDs of versions that it replaces."""
+        before = self._current(bucket, key)
+        self._drop(bucket, key, [*gone, entry.id])
+        kept = [] if before is None or before.id in (*gone, entry.id) else [(key, stored, before, False)]
+        if entry.marker:
+            self._connection.execute("DELETE FROM keys WHERE bucket = ? AND key = ?", self._at(bucket, key))
+        self.put(bucket, [*kept, (key, stored, entry, True)])
+
+    def drop(self, bucket: str, key: str, stored: str, gone: Collection[str], current: Entry) -> None:
+        """A key has some versions no more. @param current: what is the current one now."""
+        before = self._current(bucket, key)
+        self._drop(bucket, key, gone)
+        if before is None or before.id != current.id:
+            self._drop(bucket, key, [current.id])
+            self._connection.execute("DELETE FROM keys WHERE bucket = ? AND key = ?", self._at(bucket, key))
+            self.put(bucket, [(key, stored, current, True)])
+
+    def revise(self, bucket: str, key: str, entry: Entry) -> None:
+        """Something else is known of a version."""
+        text, at = encode_entry(entry, key), self._at(bucket, key)
+        current = self._current(bucket, key)
+        if current is not None and current.id == entry.id and not entry.marker:
+            self._connection.execute("UPDATE keys SET text = ? WHERE bucket = ? AND key = ?", (text, *at))
+        else:
+            query = "UPDATE versions SET text = ? WHERE bucket = ? AND key = ? AND id = ?"
+            self._connection.execute(query, (text, *at, entry.id.encode()))
+
+    def _at(self, bucket: str, key: str) -> tuple[int, bytes]:
+        return self.number(bucket), key.encode()
+
+    def _current(self, bucket: str, key: str) -> Entry | None:
+        for query in (
+            "SELECT text FROM keys WHERE bucket = ? AND key = ?",
+            f"SELECT text FROM versions WHERE bucket = ? AND key = ? AND rank = {CURRENT}",
+        ):
+            for (text,) in self._connection.execute(query, self._at(bucket, key)):
+                return decode_row(text)[1]
+        return None
+
+    def _drop(self, bucket: str, key: str, ids: Collection[str]) -> None:
+        query = "DELETE FROM versions WHERE bucket = ? AND key = ? AND id = ?"
+        self._connection.executemany(query, [(*self._at(bucket, key), id.encode()) for id in ids])
+
     def remove(self, bucket: str, key: str, stored: str) -> None:
-        """Remove the row of a key."""
+        """Remove all rows of a key."""
         self._lost.get(bucket, set()).discard(stored)
-        self._connection.execute("DELETE FROM keys WHERE bucket = ? AND key = ?", (self.number(bucket), key.encode()))
+        for table in ("keys", "versions"):
+            self._connection.execute(f"DELETE FROM {table} WHERE bucket = ? AND key = ?", self._at(bucket, key))
 
     def clear(self, bucket: str) -> None:
         """Remove all rows of a bucket."""
         self._lost.pop(bucket, None)
-        self._connection.execute("DELETE FROM keys WHERE bucket = ?", (self.number(bucket),))
+        for table in ("keys", "versions"):
+            self._connection.execute(f"DELETE FROM {table} WHERE bucket = ?", (self.number(bucket),))
 
     def key_of(self, bucket: str, stored: str) -> str | None:
         """The key with a name on disk; C{None} if no row has it. Looks at all rows."""
-        found = self._connection.execute(
-            "SELECT key FROM keys WHERE bucket = ? AND stored = ?", (self.number(bucket), stored)
-        ).fetchone()
-        return None if found is None else found[0].decode()
+        for table in ("keys", "versions"):
+            query = f"SELECT key FROM {table} WHERE bucket = ? AND stored = ?"
+            found = self._connection.execute(query, (self.number(bucket), stored)).fetchone()
+            if found is not None:
+                return str(found[0].decode())
+        return None
 
     def named(self, problems: list[Problem]) -> list[Problem]:
         """Problems with the keys in place of their names on disk; C{None} where no row has them."""

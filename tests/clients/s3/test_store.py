@@ -37,7 +37,7 @@ from storehouse.errors import (
     Unavailable,
 )
 from storehouse.storage.dataspace.interfaces import Part
-from storehouse.storage.objects.interfaces import Condition
+from storehouse.storage.objects.interfaces import Condition, Usage
 from tests.clients.s3.through import SeenThroughDoor, ThroughDoorTestCase
 from tests.conformance.dataspace import Tap, content, turns
 from tests.conformance.objectstore import ABSENT, MIB, StoreTestsMixin, md5, multipart_etag
@@ -620,4 +620,4 @@ class LargeThroughDoorTests(SeenThroughDoor, StoreTestsMixin, ThroughDoorTestCas
         self.assertEqual((len(listing.objects), listing.next_after), (1100, "1099"))
         keys = await self.store.list_keys("bucket", limit=5000)
         self.assertEqual(keys, [f"{number:04}" for number in range(1203)])
-        self.assertEqual(await self.store.usage("bucket"), (1203, 0))
+        self.assertEqual(await self.store.usage("bucket"), Usage(1203, 0))

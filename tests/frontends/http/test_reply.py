@@ -17,6 +17,7 @@ from storehouse.errors import (
     DamagedEntry,
     DamagedObject,
     DamagedRecord,
+    DeleteMarkerFound,
     InvalidRange,
     OffsetMismatch,
     StorehouseError,
@@ -152,6 +153,9 @@ _EXPECTED = {
     "NoSuchResource": 404,
     "NoSuchStream": 404,
     "NoSuchUpload": 404,
+    "NoSuchVersion": 404,
+    "DeleteMarkerFound": 404,
+    "InvalidBucketState": 409,
     "NotFound": 404,
     "NotSupported": 400,
     "PreconditionFailed": 412,
@@ -212,13 +216,15 @@ class ErrorTests(SynchronousTestCase):
                 error = kind(10, None, 5)
             elif issubclass(kind, OffsetMismatch):
                 error = kind(5, 7)
+            elif issubclass(kind, DeleteMarkerFound):
+                error = kind("bucket", "key", "00ff", 5, True)
             else:
                 error = kind("what was wrong")
             reply = error_reply(error)
             self.assertIn(reply.status, REASONS)
             told = json.loads(reply.body)
             self.assertEqual(sorted(told), ["detail", "error"])
-            self.assertEqual(told["error"], kind.__name__)
+            self.assertEqual(told["error"], "NoSuchKey" if kind is DeleteMarkerFound else kind.__name__)
             self.assertTrue(told["detail"])
         self.assertEqual(error_reply(MethodNotAllowed(b"PUT", (b"GET", b"HEAD"))).headers, ((b"Allow", b"GET, HEAD"),))
 

@@ -59,6 +59,10 @@ KEYS = [
 ]
 
 
+#: What the usage of a bucket says that has neither versions nor markers.
+NO_VERSIONS = {"versions": 0, "versions_bytes": 0, "markers": 0}
+
+
 class DoorCase(SynchronousTestCase):
     """A door with a bucket C{box}."""
 
@@ -139,7 +143,7 @@ class BucketTests(DoorCase):
         self.refused("PUT /buckets/Box", None, status=400, error="InvalidName")
         self.ask("PUT /objects/box/a", b"1")
         self.refused("DELETE /buckets/box", None, status=409, error="BucketNotEmpty")
-        self.assertEqual(self.told("GET /buckets/box/usage"), {"objects": 1, "bytes": 1})
+        self.assertEqual(self.told("GET /buckets/box/usage"), {**NO_VERSIONS, "objects": 1, "bytes": 1})
 
     def test_set_metadata(self) -> None:
         """Of a bucket that is there."""
@@ -239,7 +243,7 @@ class ObjectTests(DoorCase):
         self.assertEqual(self.ask("GET /objects/box/..").body, b"..")
         for key in KEYS:
             self.ask(f"DELETE /objects/box/{quote(key, safe='')}")
-        self.assertEqual(self.told("GET /buckets/box/usage"), {"objects": 0, "bytes": 0})
+        self.assertEqual(self.told("GET /buckets/box/usage"), {**NO_VERSIONS, "objects": 0, "bytes": 0})
 
     def test_no_keys(self) -> None:
         for path in ("/objects", "/objects/box", "/objects/box/", "/objects/box/%ff", "/objects/box/%4",

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from twisted.trial.unittest import SynchronousTestCase
 
 import storehouse
-from storehouse.errors import DamagedEntry, InvalidRange, Overloaded, StorehouseError, StoreUnusable
+from storehouse.errors import DamagedEntry, DeleteMarkerFound, InvalidRange, Overloaded, StorehouseError, StoreUnusable
 from storehouse.frontends.http.reply import REASONS, MethodNotAllowed
 from storehouse.frontends.s3.errors import CODES, S3Error, error_reply, s3_error
 
@@ -43,10 +43,20 @@ class ErrorTests(SynchronousTestCase):
                 continue
             error = kind.__new__(kind)
             Exception.__init__(error, "why")
-            error.__dict__.update(size=7, allowed=(b"GET",))
+            error.__dict__.update(size=7, allowed=(b"GET",), version="null", created=7, is_current=True)
             said = s3_error(error)
             is_ours = any(each.__name__ in OURS for each in kind.__mro__[:-3]) and said.code == "InternalError"
             self.assertTrue(is_ours or said.code != "InternalError" or "Damaged" in str(kind.__mro__), kind)
+
+    def test_markers(self) -> None:
+        """A key that is deleted is not there; a marker that is named cannot be read."""
+        for is_current, code, status in ((True, "NoSuchKey", 404), (False, "MethodNotAllowed", 405)):
+            reply = error_reply(DeleteMarkerFound("box", "a", "00ff", 10**18, is_current))
+            self.assertEqual(reply.status, status)
+            self.assertIn(f"<Code>{code}</Code>".encode(), reply.body)
+            headers = dict(reply.headers)
+            self.assertEqual((headers[b"x-amz-delete-marker"], headers[b"x-amz-version-id"]), (b"true", b"00ff"))
+            self.assertEqual(headers.get(b"Last-Modified"), None if is_current else b"Sun, 09 Sep 2001 01:46:40 GMT")
 
     def test_reply(self) -> None:
         reply = error_reply(S3Error("InvalidArgument", "a < b", ArgumentName="x", ArgumentValue=3), "/box/a&b", "ID")

@@ -32,6 +32,7 @@ def make(kind: type[errors.StorehouseError]) -> Any:
         errors.InvalidRange: (0, None, 5),
         errors.OffsetMismatch: (5, 7),
         errors.DamagedRecord: (INSIDE, 5, INSIDE),
+        errors.DeleteMarkerFound: ("bucket", INSIDE, INSIDE, 5, True),
         errors.DamagedEntry: ("bucket", INSIDE, INSIDE, INSIDE, INSIDE),
         errors.DamagedArchive: (INSIDE, 5, INSIDE),
         errors.DamagedObject: (INSIDE, INSIDE, 1, 2),

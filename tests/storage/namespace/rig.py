@@ -97,10 +97,10 @@ class Driven:
         return self
 
     def publish(self, key: str, entry: Entry, bucket: str = "bucket", **options: Any) -> list[Entry]:
-        return list(now(self.namespace.publish(bucket, key, entry, **options)))
+        return list(now(self.namespace.publish(bucket, key, entry, **options)).removed)
 
     def unpublish(self, key: str, bucket: str = "bucket", **options: Any) -> list[Entry]:
-        return list(now(self.namespace.unpublish(bucket, key, **options)))
+        return list(now(self.namespace.unpublish(bucket, key, **options)).removed)
 
     def look_up(self, key: str, id: str | None = None, bucket: str = "bucket") -> Any:
         return now(self.namespace.look_up(bucket, key, id))

@@ -11,6 +11,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.errors import DamagedEntry, NoSuchKey
+from storehouse.storage.namespace.index import Change
 from storehouse.storage.namespace.interfaces import Bucket, Entry
 from storehouse.storage.namespace.values import decode_bucket, decode_entry, encode_bucket
 from tests.conformance.namespace import entry
@@ -173,7 +174,7 @@ class TreeTests(ForeignCase):
             self.assertEqual(([key for key, _ in page.entries], page.damaged), (["a", "b"], ["c"]))
             self.assertRaises(DamagedEntry, self.driven.look_up, "c")
             self.assertEqual([each.kind for each in self.driven.check()], ["damaged"])
-            self.assertEqual((self.driven.namespace.damaged, now(self.driven.namespace.usage("bucket"))[0]), (1, 3))
+            self.assertEqual((self.driven.namespace.damaged, now(self.driven.namespace.usage("bucket")).keys), (1, 3))
             self.driven.unpublish("c")
 
     def test_queues(self) -> None:
@@ -397,7 +398,7 @@ class KilledTests(ForeignCase):
                 page = self.driven.list()
                 self.assertIn(key, [name for name, _ in page.entries] + list(page.damaged))
                 self.assertEqual(self.driven.namespace.damaged, len(page.damaged))
-                self.assertEqual(now(self.driven.namespace.usage("bucket"))[0], 2)
+                self.assertEqual(now(self.driven.namespace.usage("bucket")).keys, 2)
                 with open(path, "r+b") as file:
                     file.seek(30)
                     file.write(byte)
@@ -407,7 +408,7 @@ class KilledTests(ForeignCase):
         index = self.driven.namespace.upkeep.index
         row = index.row(1, b"a")
         self.driven.publish("a", entry(8))
-        index.apply([(1, b"a", row)])
+        index.apply([Change(1, b"a", row)])
         self.driven = self.driven.killed(os.path.join(self.mktemp(), "namespace"))
         os.truncate(self.driven.object("a", f"{entry(8).id}.json"), 40)
         self.driven.start()

@@ -13,9 +13,10 @@ from storehouse.core.disk import DiskThreads
 from storehouse.storage.namespace.interfaces import INamespace
 from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
 from tests.conformance.namespace import NamespaceTestsMixin
+from tests.conformance.versions import VersionTestsMixin
 
 
-class LocalNamespaceTests(NamespaceTestsMixin, TestCase):
+class LocalNamespaceTestCase(TestCase):
     """L{LocalNamespace}, with threads."""
 
     durable = True
@@ -35,9 +36,6 @@ class LocalNamespaceTests(NamespaceTestsMixin, TestCase):
         namespace.start()
         return namespace
 
-    def test_checked(self) -> None:
-        verifyObject(INamespace, self.namespace)
-
     async def tearDown(self) -> None:
         """Whatever was done, tree and index agree, and nothing is left behind."""
         if self.namespace.failed is None and await self.is_running():
@@ -50,6 +48,17 @@ class LocalNamespaceTests(NamespaceTestsMixin, TestCase):
         except Exception:
             return False
         return True
+
+
+class LocalNamespaceTests(NamespaceTestsMixin, LocalNamespaceTestCase):
+    """As every namespace."""
+
+    def test_checked(self) -> None:
+        verifyObject(INamespace, self.namespace)
+
+
+class LocalVersionTests(VersionTestsMixin, LocalNamespaceTestCase):
+    """Versions, as in every namespace."""
 
 
 class RelaxedNamespaceTests(LocalNamespaceTests):

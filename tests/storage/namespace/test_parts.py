@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.disk import InlineDisk
-from storehouse.storage.namespace.index import Index, IndexUnusable, ids_of, older_of
+from storehouse.storage.namespace.index import Index, IndexUnusable
 from storehouse.storage.namespace.journal import read_journal
 from storehouse.storage.namespace.local import Gate, Lane
 from storehouse.storage.namespace.values import (
@@ -97,11 +97,6 @@ class IndexTests(SynchronousTestCase):
             driven.start()
             self.assertEqual((driven.keys(), driven.check()), (["a"], []))
             driven.stop()
-
-    def test_older(self) -> None:
-        ids = {"00ff", "01", "ab"}
-        self.assertEqual(ids_of(older_of(ids)), ids)
-        self.assertEqual((older_of([]), ids_of(b"")), (b"", frozenset()))
 
 
 _HEAD = b'{"default":true,"size":10,"createdAt":"2023-11-14T22:13:20.000000007Z","contentType":"text/plain","metadata":'

@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.errors import AlreadyExists, BucketNotEmpty, NoSuchBucket, NoSuchKey, PreconditionFailed
+from storehouse.storage.namespace.index import Change
 from storehouse.storage.namespace.interfaces import Entry
 from tests.conformance.namespace import entry
 from tests.storage.namespace.rig import Driven, now
@@ -125,7 +126,7 @@ class InterleavingTests(SynchronousTestCase):
             if not indexed:
                 index = namespace.upkeep.index
                 (number,) = [total.number for total in index.totals()]
-                index.apply([(number, b"a", (0, b"", b""))])
+                index.apply([Change(number, b"a", (0, b""))])
 
     def test_all(self) -> None:
         driven = Driven(os.path.join(self.mktemp(), "namespace")).start()

@@ -28,6 +28,7 @@ from storehouse.errors import (
 )
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
+from storehouse.storage.namespace.interfaces import Usage
 from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
 from storehouse.storage.objects.interfaces import ALWAYS, Condition
 from storehouse.storage.objects.store import LocalObjectStore
@@ -329,7 +330,7 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def usage(self) -> None:
         for bucket, there in self.model.items():
-            assert now(self.store.usage(bucket)) == (len(there), sum(len(body) for body, _, _ in there.values()))
+            assert now(self.store.usage(bucket)) == Usage(len(there), sum(len(body) for body, _, _ in there.values()))
 
 
 class ModelTests(SynchronousTestCase):

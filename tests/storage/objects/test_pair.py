@@ -21,7 +21,7 @@ class _Names:
     def __init__(self, ids: Iterator[str]) -> None:
         self._ids = ids
 
-    def look_up(self, bucket: str, key: str) -> Deferred[Entry]:
+    def look_up(self, bucket: str, key: str, id: str | None = None) -> Deferred[Entry]:
         return succeed(Entry(next(self._ids), 1, "tag", 0))
 
 

@@ -13,7 +13,7 @@ from storehouse.core.streams import BytesStream
 from storehouse.errors import NoSpace, StorageFailed, Unavailable
 from storehouse.events import Events, ObjectReplaced, ObjectStored
 from storehouse.storage.dataspace.interfaces import Part
-from storehouse.storage.namespace.interfaces import Entry
+from storehouse.storage.namespace.interfaces import Entry, Usage
 from storehouse.storage.objects.store import LocalObjectStore
 from storehouse.storage.objects.tags import encode_entry
 from storehouse.testing.dataspace import MemoryDataSpace
@@ -110,7 +110,7 @@ class RecoveryTests(TestCase):
         self.bytes_of("aa01", entry=Entry("aa01", 4, "", 17))
         self.start("aa01")
         self.assertEqual(self.ids(), [])
-        self.assertEqual(self.successful(self.names.usage("bucket")), (0, 0))
+        self.assertEqual(self.successful(self.names.usage("bucket")), Usage(0, 0))
 
     def test_completions_that_cannot_be(self) -> None:
         """They go as other orphans do, but for those of a bucket that is not there: perhaps it was renamed."""
@@ -148,7 +148,7 @@ class RecoveryTests(TestCase):
         self.failureResultOf(other)
         waiting.callback({})
         self.successful(putting)
-        self.assertEqual(self.successful(self.store.usage("bucket")), (1, 1))
+        self.assertEqual(self.successful(self.store.usage("bucket")), Usage(1, 1))
 
     def test_publish_that_may_have_happened(self) -> None:
         """After a failed sync nobody knows what is there: the bytes stay, for the next start to look."""

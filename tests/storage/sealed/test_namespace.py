@@ -20,14 +20,13 @@ from storehouse.storage.namespace.values import decode_config, encode_config
 from storehouse.storage.sealed.namespace import SEALED_METADATA, SealedNamespace
 from storehouse.testing.namespace import MemoryNamespace
 from tests.conformance.namespace import NamespaceTestsMixin, entry
+from tests.conformance.versions import VersionTestsMixin
 from tests.storage.namespace import test_local
 from tests.storage.sealed.keys import vault_in
 
 
-class SealedMemoryNamespaceTests(NamespaceTestsMixin, TestCase):
+class SealedMemoryTestCase(TestCase):
     """On top of memory."""
-
-    persistent = False
 
     async def make_namespace(self) -> SealedNamespace:
         vault = vault_in(self.mktemp())
@@ -37,7 +36,19 @@ class SealedMemoryNamespaceTests(NamespaceTestsMixin, TestCase):
         return namespace
 
 
-class SealedLocalNamespaceTests(test_local.LocalNamespaceTests):
+class SealedMemoryNamespaceTests(NamespaceTestsMixin, SealedMemoryTestCase):
+    """As every namespace."""
+
+    persistent = False
+
+
+class SealedMemoryVersionTests(VersionTestsMixin, SealedMemoryTestCase):
+    """Versions, as in every namespace."""
+
+    persistent = False
+
+
+class SealedLocalTestCase(test_local.LocalNamespaceTestCase):
     """On top of the one on disk."""
 
     durable = False
@@ -61,6 +72,14 @@ class SealedLocalNamespaceTests(test_local.LocalNamespaceTests):
         namespace = SealedNamespace(self.inner, vault, self.disk)
         namespace.start()
         return namespace
+
+
+class SealedLocalVersionTests(VersionTestsMixin, SealedLocalTestCase):
+    """Versions, as in every namespace."""
+
+
+class SealedLocalNamespaceTests(NamespaceTestsMixin, SealedLocalTestCase):
+    """As every namespace; and nothing is to be seen."""
 
     async def test_nothing_to_be_seen(self) -> None:
         """Neither names nor what is known of keys are anywhere on disk."""

@@ -9,21 +9,28 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from urllib.parse import quote
 
 from storehouse.app.local.backup.target import Target
 from storehouse.core.files import Files
 from storehouse.errors import StorageFailed, StorehouseError
-from storehouse.storage.namespace.index import ids_of
+from storehouse.storage.namespace.interfaces import Entry
 from storehouse.storage.namespace.journal import NEW, read_journal
 from storehouse.storage.namespace.tree import DEFAULT, KeyPath, Tree
-from storehouse.storage.namespace.values import decode_row, id_of_file, kind_of_file
+from storehouse.storage.namespace.values import CURRENT, decode_row, id_of_file, kind_of_file
 
 __all__ = ["NAMESPACE", "NamesBackup", "bytes_of_keys", "keys_in"]
 
 NAMESPACE = "namespace"
+
+# The current versions of keys, delete markers among them; and the others of one.
+_CURRENT = (
+    "SELECT key, text FROM keys WHERE bucket = ? "
+    f"UNION ALL SELECT key, text FROM versions WHERE bucket = ? AND rank = {CURRENT}"
+)
+_OLDER = f"SELECT id, text FROM versions WHERE bucket = ? AND key = ? AND rank > {CURRENT}"
 
 #: How often a moment is chosen.
 _TRIES = 100
@@ -146,9 +153,11 @@ class NamesBackup:
             if not os.path.lexists(self._target.path_of(f"{bucket}/bucket.json")):
                 self._target.write(f"{bucket}/bucket.json", text)
         for name, number in numbers.items():
-            for key, text, older in snapshot.execute("SELECT key, text, older FROM keys WHERE bucket = ?", (number,)):
+            has_versions = snapshot.execute("SELECT 1 FROM versions WHERE bucket = ? LIMIT 1", (number,)).fetchone()
+            for key, text in snapshot.execute(_CURRENT, (number, number)):
                 self._target.alive()
-                self._agree_on(name, key, text, older)
+                older = snapshot.execute(_OLDER, (number, key)).fetchall() if has_versions is not None else []
+                self._agree_on(name, key, text, {id.decode(): each for id, each in older})
         for name in self._ours.bucket_names():
             number = numbers.get(name, -1)
             if number < 0 and not os.path.lexists(os.path.join(self._tree.buckets, name)):
@@ -159,7 +168,8 @@ class NamesBackup:
                     self._settle_unknown(name, key)
         self._settle_made_anew()
 
-    def _agree_on(self, bucket: str, key: bytes, text: bytes, older: bytes) -> None:
+    def _agree_on(self, bucket: str, key: bytes, text: bytes, older: Mapping[str, bytes]) -> None:
+        """@param older: the entries of versions that are not current, by their IDs; empty where they cannot be read."""
         try:
             _, entry = decode_row(text)
         except ValueError:
@@ -167,7 +177,7 @@ class NamesBackup:
         ours = self._ours.key_path(bucket, key.decode(), key)
         name = os.path.relpath(ours.directory, self._target.directory)
         live = self._tree.key_path(bucket, key.decode(), key).directory
-        wanted = {entry.id, *ids_of(older)}
+        wanted = {**older, entry.id: text}
         try:
             there = set(os.listdir(ours.directory))
         except FileNotFoundError:
@@ -184,13 +194,13 @@ class NamesBackup:
             id = id_of_file(each)
             if id is not None and id not in wanted:
                 self._target.forget(f"{name}/{each}")
-        for id in wanted:
+        for id, row in wanted.items():
             if f"{id}.json" not in there:
                 try:
                     self._target.link(f"{live}/{id}.json", f"{name}/{id}.json")
                 except FileNotFoundError:
-                    if id == entry.id:
-                        self._target.write(f"{name}/{id}.json", text, is_listed=False)
+                    if row:
+                        self._target.write(f"{name}/{id}.json", row, is_listed=False)
         if not os.path.isfile(f"{ours.directory}/{DEFAULT}") or os.path.islink(f"{ours.directory}/{DEFAULT}"):
             self._target.symlink(default, f"{name}/{DEFAULT}")
 
@@ -254,8 +264,8 @@ def _walk(tree: Tree, bucket: str) -> Iterator[tuple[str, str | None]]:
 
 
 def _has_row(snapshot: sqlite3.Connection, number: int, key: str) -> bool:
-    query = "SELECT 1 FROM keys WHERE bucket = ? AND key = ?"
-    return snapshot.execute(query, (number, key.encode())).fetchone() is not None
+    queries = (f"SELECT 1 FROM {table} WHERE bucket = ? AND key = ?" for table in ("keys", "versions"))
+    return any(snapshot.execute(query, (number, key.encode())).fetchone() is not None for query in queries)
 
 
 def _generation(path: str) -> tuple[str, int] | None:
@@ -267,7 +277,10 @@ def _generation(path: str) -> tuple[str, int] | None:
 
 
 def keys_in(directory: str) -> Iterator[tuple[str, bool, list[str]]]:
-    """Each key of a namespace: its name for people, whether what it has can be read, and the IDs that it names."""
+    """
+    Each key of a namespace: its name for people, whether what it has can be read, and the IDs that it names, but for those of
+    delete markers, which have no bytes.
+    """
     tree = Tree(directory, Files(), False)
     if not os.path.isdir(tree.buckets):
         return
@@ -276,15 +289,29 @@ def keys_in(directory: str) -> Iterator[tuple[str, bool, list[str]]]:
             if key is None:
                 continue  # a name that is none of ours
             place = tree.key_path(bucket, key, key.encode())
+            current = None
             try:
-                is_whole = tree.current(place) is not None
+                current = tree.current(place)
+                is_whole = current is not None
             except (StorehouseError, OSError):
                 is_whole = False
             with suppress(OSError):
                 names = os.listdir(place.directory)
                 with suppress(OSError):
                     names.append(os.readlink(f"{place.directory}/{DEFAULT}"))
-                yield f"{bucket}/{key}", is_whole, sorted({id for id in map(id_of_file, names) if id is not None})
+                ids = {id for id in map(id_of_file, names) if id is not None}
+                markers = {id for id in ids if _is_marker(tree, place, current, id)}
+                yield f"{bucket}/{key}", is_whole, sorted(ids - markers)
+
+
+def _is_marker(tree: Tree, key_path: KeyPath, current: Entry | None, id: str) -> bool:
+    if current is not None and current.id == id:
+        return current.marker
+    try:
+        entry = tree.read(key_path, id)
+    except StorehouseError:
+        return False
+    return entry is not None and entry.marker
 
 
 def bytes_of_keys(namespace: str) -> int:
@@ -295,6 +322,6 @@ def bytes_of_keys(namespace: str) -> int:
     try:
         # As if nobody changed it: to look at it otherwise SQLite makes files beside it, owned by the user who looks.
         with closing(sqlite3.connect(f"file:{quote(path)}?immutable=1", uri=True, timeout=5)) as source:
-            return int(source.execute("SELECT coalesce(sum(bytes), 0) FROM buckets").fetchone()[0])
+            return int(source.execute("SELECT coalesce(sum(bytes + versions_bytes), 0) FROM buckets").fetchone()[0])
     except sqlite3.Error:
         return 0
