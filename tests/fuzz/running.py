@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import TYPE_CHECKING
 
-from tests.integration.process import CHECKOUT
+from tests.integration.process import CHECKOUT, PATIENCE
 from tests.soak import SHARE, count, long_loop, rounds
 
 if TYPE_CHECKING:
@@ -98,10 +98,11 @@ class FuzzTestsMixin(TestCase):
         path = os.pathsep.join(filter(None, [CHECKOUT, os.environ.get("PYTHONPATH")]))
         done = subprocess.run(
             [sys.executable, "-m", self.module, str(SECONDS), corpus],
-            cwd=corpus, env={**os.environ, "PYTHONPATH": path}, stderr=subprocess.PIPE, timeout=SECONDS + 60, check=False,
+            cwd=corpus, env={**os.environ, "PYTHONPATH": path}, stderr=subprocess.PIPE, timeout=SECONDS + PATIENCE, check=False,
         )  # fmt: skip
         said = done.stderr.decode("utf-8", "replace")
         self.assertEqual(done.returncode, 0, said[-3000:])
         runs = [int(line.split()[1]) for line in said.splitlines() if line.startswith("stat::number_of_executed_units")]
-        self.assertGreater(runs[0], 1000, said[-3000:])
+        # All seeds are run, however little of its time a busy machine gives it.
+        self.assertGreaterEqual(runs[0], len(self.seeds), said[-3000:])
         count("runs", runs[0])
