@@ -7,9 +7,11 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import attrs
+
 from storehouse.core.files import Files
 from storehouse.errors import NoSuchKey
-from storehouse.storage.namespace.interfaces import Entry
+from storehouse.storage.namespace.interfaces import ENABLED, OFF, SUSPENDED, Entry
 from tests.conformance.namespace import entry
 from tests.storage.namespace.rig import Driven, now
 
@@ -23,6 +25,9 @@ Names = dict[str, list[str]]
 
 METADATA = "(metadata)"
 
+#: The same for its versioning.
+STATE = "(versioning)"
+
 
 class NameSession:
     """
@@ -33,6 +38,7 @@ class NameSession:
         self.driven = Driven(os.path.join(top, "n"), files, checkpoint_records=9)
         self.notes = notes
         self.names: Names = {}
+        self.nulls: set[str] = set()
 
     def start(self) -> None:
         self.notes.note("start begins", {})
@@ -56,6 +62,7 @@ class NameSession:
     def publish(self, what: str, key: str, number: int, keep: bool = False) -> None:
         there = self.names.get(key, [])
         id = entry(number).id
+        self.nulls.add(id)
         left = [id, *(each for each in (there if keep or there[:1] == [id] else there[1:]) if each != id)]
         self._do(what, key, left, lambda: self.driven.publish(key, entry(number), keep=keep))
 
@@ -63,8 +70,36 @@ class NameSession:
         left = [each for each in self.names[key] if id not in (None, each)]
         self._do(what, key, sorted(left, reverse=True), lambda: self.driven.unpublish(key, id=id))
 
+    def set_versioning(self, state: str) -> None:
+        self._do(state, STATE, [state], lambda: now(self.driven.namespace.set_versioning("bucket", state)) and None)
+
+    def add(self, what: str, key: str, number: int, is_marker: bool = False) -> None:
+        """Publish a version, or a marker, as the versioning of the bucket has it."""
+        id = entry(number).id
+        is_null = self.names[STATE] != [ENABLED]
+        there = [each for each in self.names.get(key, []) if not is_null or each not in self.nulls]
+        self.nulls |= {id} if is_null else set()
+        if is_marker:
+            self._do(what, key, [id, *there], lambda: self.driven.unpublish(key, marker=entry(number, 0)))
+        else:
+            self._do(what, key, [id, *there], lambda: self.driven.publish(key, entry(number)))
+
+    def remove(self, what: str, key: str, number: int) -> None:
+        """Remove a version for good."""
+        id = entry(number).id
+        left = [each for each in self.names[key] if each != id]
+        self._do(what, key, left, lambda: self.driven.unpublish(key, id=id))
+
+    def revise(self, what: str, key: str, number: int) -> None:
+        def change(there: Entry) -> Entry:
+            return attrs.evolve(there, system={"tagging": str(number)})
+
+        call = self.driven.namespace.revise
+        self._do(what, key, self.names[key], lambda: now(call("bucket", key, entry(number).id, change)) and None)
+
     def rename(self, what: str, key: str, new_key: str, number: int) -> None:
         left = [entry(number).id, *self.names.get(new_key, [])[1:]]
+        self.nulls.add(entry(number).id)
 
         def change() -> list[Entry]:
             freed, gone = now(self.driven.namespace.rename("bucket", key, new_key, entry(number)))
@@ -121,6 +156,32 @@ def name_history(session: NameSession) -> None:
     session.rename("rename-over", "b", "a/b", 97)
     session.publish("publish", "b", 98)
     session.rename("rename", LONG, "b", 99)
+    # Versions: the keys that are there have null versions.
+    session.set_versioning(ENABLED)
+    for number, key in enumerate(("b", LONG)):
+        first = 100 + 20 * number
+        session.add("version", key, first + 9)
+        session.add("version", key, first + 1)  # the clock was set back
+        session.add("mark", key, first + 2, True)
+        session.add("version", key, first + 3)
+        session.revise("revise-older", key, first + 1)
+        session.remove("remove-older", key, first + 9)
+        session.remove("remove-current", key, first + 3)
+        session.remove("unmark", key, first + 2)
+        session.revise("revise", key, first + 1)
+    session.set_versioning(SUSPENDED)
+    session.add("suspended", "b", 150)
+    session.add("suspended", "b", 151)
+    session.add("suspended-mark", "b", 152, True)
+    session.set_versioning(ENABLED)
+    session.add("version", "b", 153)
+    session.set_versioning(SUSPENDED)
+    session.add("suspended-older", "b", 154)
+    session.remove("remove-current", "b", 154)
+    session.add("suspended-mark", "a", 155, True)
+    session.reindex()
+    session.remove("remove-last", "a", 155)
+    session.remove("remove-current", "b", 153)
 
 
 def verify_names(driven: Driven, notes: list[tuple[str, Names]]) -> None:
@@ -140,10 +201,15 @@ def verify_names(driven: Driven, notes: list[tuple[str, Names]]) -> None:
         all(ids[key][:1] == each.get(key, [])[:1] and set(ids[key]) == set(each.get(key, [])) for key in KEYS)
         for each in possible
     ), (ids, possible)
+    state = now(driven.namespace.get_bucket("bucket")).versioning
+    assert [state] in [each.get(STATE, [OFF]) for each in possible], state
     metadata = now(driven.namespace.get_bucket("bucket")).metadata.get("number", [])
     assert metadata in [each.get(METADATA, []) for each in possible], metadata
     listed = sorted((key for key in KEYS if found[key]), key=str.encode)
-    assert list(driven.list().entries) == [(key, found[key][0]) for key in listed]
+    live = [(key, found[key][0]) for key in listed if not found[key][0].marker]
+    assert list(driven.list().entries) == live
+    page = now(driven.namespace.list_versions("bucket"))
+    assert [(each.key, each.entry) for each in page.versions] == [(key, each) for key in listed for each in found[key]]
     problems = driven.check()
     assert not problems, problems
     assert not os.listdir(driven.path("tmp"))

@@ -51,6 +51,9 @@ class FailpointTests(SynchronousTestCase):
                 for name in ("write_at", "symlink", "write_synced", "rename", "sync_directory", "unlink")
             ),
             *("rename-over: rename", "rename-over: unlink", "rename: remove_directory"),
+            *("enabled: rename", "suspended: unlink", "suspended-older: unlink", "version: rename", "mark: rename"),
+            *("remove-current: rename", "remove-current: unlink", "unmark: rename", "remove-older: unlink"),
+            *("suspended-mark: unlink", "revise: rename", "revise-older: rename", "remove-last: rename"),
             *("older: unlink", "default: rename", "default: unlink", "same: rename", "again: rename", "keep: rename"),
         ):
             self.assertIn(call, calls)

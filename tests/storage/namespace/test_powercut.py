@@ -13,10 +13,11 @@ import shutil
 from random import Random
 from typing import Any
 
+import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.errors import NoSuchKey
-from storehouse.storage.namespace.interfaces import Entry
+from storehouse.storage.namespace.interfaces import ENABLED, SUSPENDED, Entry
 from tests.conformance.namespace import entry
 from tests.crash.disk import World, write_tree
 from tests.crash.recording import Recorder, RecordingFiles
@@ -39,7 +40,7 @@ class History:
     @ivar indexes: C{(event, directory)}: copies of the index after each operation.
     """
 
-    def __init__(self, top: str, seed: int, steps: int) -> None:
+    def __init__(self, top: str, seed: int, steps: int, versioned: bool) -> None:
         self.top = top
         os.makedirs(top)
         self.random = Random(seed)
@@ -50,13 +51,19 @@ class History:
         # The index is SQLite's own business: the recorder does not know it.
         self.indexes: list[tuple[int, str]] = []
         self.driven.create()
+        self.is_null = not versioned
+        if versioned:
+            now(self.driven.namespace.set_versioning("bucket", ENABLED))
         self.model: Model = {}
         self.gone: set[str] = set()
         self.metadata: dict[str, list[str]] = {}
         self.marks: list[tuple[int, Model, set[str], dict[str, list[str]]]] = []
         self.mark()
         for number in range(steps):
-            self.step(number)
+            if versioned:
+                self.versioned_step(number)
+            else:
+                self.step(number)
             self.mark()
         self.driven.abandon()
 
@@ -103,6 +110,39 @@ class History:
             self.gone |= {each.id for each in superseded}
             self.model[key] = [new, *(each for each in there if each not in superseded)]
 
+    def versioned_step(self, number: int) -> None:
+        random = self.random
+        key = random.choice(KEYS)
+        there = self.model.get(key, [])
+        choice = random.random()
+        if choice < 0.15:
+            self.is_null = random.random() < 0.6
+            now(self.driven.namespace.set_versioning("bucket", SUSPENDED if self.is_null else ENABLED))
+            return
+        if there and choice < 0.4:
+            version = random.choice(there)
+            changed = now(self.driven.namespace.unpublish("bucket", key, version.version))
+            self.model[key] = [each for each in there if each != version]
+        elif there and choice < 0.5:
+            version = random.choice(there)
+            change = {"system": {"tagging": str(number)}}
+            revised = now(
+                self.driven.namespace.revise("bucket", key, version.id, lambda each: attrs.evolve(each, **change))
+            )
+            self.model[key] = [revised if each == version else each for each in there]
+            return
+        else:
+            # The clock may have been set back.
+            new = attrs.evolve(entry(number + 1, 0), created=entry(random.randrange(100)).created)
+            if choice < 0.7:
+                changed = now(self.driven.namespace.unpublish("bucket", key, marker=new))
+            else:
+                changed = now(self.driven.namespace.publish("bucket", key, new))
+            self.model[key] = [changed.entry, *(each for each in there if each not in changed.removed)]
+        self.gone |= {each.id for each in changed.removed}
+        if not self.model[key]:
+            del self.model[key]
+
     def rename(self, key: str, new_key: str, new: Entry) -> None:
         freed, left = now(self.driven.namespace.rename("bucket", key, new_key, new))
         self.gone |= {each.id for each in (*freed, *left)}
@@ -134,18 +174,26 @@ class PowerCutTests(SynchronousTestCase):
         driven = Driven(directory).start()
         try:
             found: dict[str, Any] = {}
+            all_of: dict[str, list[Entry]] = {}
             for key in KEYS:
                 try:
                     versions = driven.versions(key)
                 except NoSuchKey:
                     continue
                 found[key] = (versions[0], frozenset(each.id for each in versions))
+                all_of[key] = versions
             context = f"{policy} at {at}: {history.recorder.events[max(0, at - 3) : at]}"
             # Of all keys together: a rename is of two.
             self.assertIn(found, possible, context)
             self.assertEqual(
                 [(key, each) for key, each in driven.list().entries],
-                [(key, found[key][0]) for key in sorted(found, key=str.encode)],
+                [(key, found[key][0]) for key in sorted(found, key=str.encode) if not found[key][0].marker],
+                context,
+            )
+            page = now(driven.namespace.list_versions("bucket"))
+            self.assertEqual(
+                [(each.key, each.entry) for each in page.versions],
+                [(key, each) for key in sorted(found, key=str.encode) for each in all_of[key]],
                 context,
             )
             metadata = now(driven.namespace.get_bucket("bucket")).metadata
@@ -161,9 +209,9 @@ class PowerCutTests(SynchronousTestCase):
             driven.abandon()
             shutil.rmtree(top)
 
-    def run_history(self, seed: int, steps: int, cuts: int) -> None:
+    def run_history(self, seed: int, steps: int, cuts: int, versioned: bool = False) -> None:
         random = Random(seed)
-        history = History(os.path.abspath(self.mktemp()), seed, steps)
+        history = History(os.path.abspath(self.mktemp()), seed, steps, versioned)
         first = history.marks[0][0]
         last = len(history.recorder.events)
         moments = sorted(random.sample(range(first, last + 1), min(cuts, last + 1 - first)))
@@ -182,3 +230,9 @@ class PowerCutTests(SynchronousTestCase):
     def test_power_cuts(self) -> None:
         for seed in rounds(3):
             self.run_history(seed, 24, 40)
+
+    @long_loop
+    def test_versions(self) -> None:
+        """With versions, markers, and what replaces the null version."""
+        for seed in rounds(3):
+            self.run_history(seed, 30, 40, True)
