@@ -21,7 +21,7 @@ from storehouse.errors import (
 from storehouse.storage.namespace.interfaces import ENABLED, NULL, OFF, SUSPENDED, Changed, Entry, Usage, VersionPage
 from tests.conformance.namespace import NamespaceCase, entry, refuse
 
-__all__ = ["VersionModel", "VersionTestsMixin"]
+__all__ = ["VersionModel", "VersionTestsMixin", "items_of"]
 
 
 @attrs.define

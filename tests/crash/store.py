@@ -20,14 +20,22 @@ from storehouse.errors import NoSpace, NoSuchKey, StorageFailed, Unavailable
 from storehouse.events import Events, ObjectDeleted, ObjectReplaced, ObjectStored
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
-from storehouse.storage.namespace.interfaces import Usage
+from storehouse.storage.namespace.interfaces import NULL, OFF, Usage
 from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
 from storehouse.storage.objects.store import LocalObjectStore
 from tests.crash.explorer import Broken, Explorer
 from tests.crash.objects import Contents
 from tests.crash.recording import Killed, Recorder, RecordingFiles
 
-__all__ = ["StoreExplorer", "StoreLedger", "StoreSession", "store_history", "use_store", "verify_store"]
+__all__ = [
+    "StoreExplorer",
+    "StoreLedger",
+    "StoreSession",
+    "store_history",
+    "use_store",
+    "verify_store",
+    "version_history",
+]
 
 BUCKET = "bucket"
 
@@ -72,9 +80,26 @@ class Found:
     uploads: Mapping[str, tuple[str, Mapping[int, bytes]]]
 
 
+@attrs.frozen
+class Kept:
+    """A version was acknowledged, which stays until it is removed by its ID."""
+
+    version: str
+    data: bytes
+
+
+@attrs.frozen
+class Gone:
+    """It is to be removed: from now on it may be there or not."""
+
+    version: str
+
+
 class StoreLedger:
     """
     What was promised.
+
+    @ivar kept: versions that must be there, with their bytes.
 
     @ivar keys: what each key must have, unless what is pending is done.
     @ivar uploads: C{ID: (key, parts)} of those that go on.
@@ -85,11 +110,13 @@ class StoreLedger:
         self.uploads: dict[str, tuple[str, dict[int, bytes]]] = {}
         self.pending: dict[int, Begun] = {}
         self.bucket = False
+        self.kept: dict[str, bytes] = {}
 
     def clone(self) -> StoreLedger:
         other = StoreLedger()
         other.keys, other.pending, other.bucket = dict(self.keys), dict(self.pending), self.bucket
         other.uploads = {id: (key, dict(parts)) for id, (key, parts) in self.uploads.items()}
+        other.kept = dict(self.kept)
         return other
 
     def take(self, note: Any) -> None:
@@ -99,6 +126,10 @@ class StoreLedger:
             begun = self.pending.pop(note.number, None)
             if begun is not None and note.done:
                 self._done(begun, note.name)
+        elif isinstance(note, Kept):
+            self.kept[note.version] = note.data
+        elif isinstance(note, Gone):
+            self.kept.pop(note.version, None)
         elif isinstance(note, Found):
             self.keys = dict(note.keys)
             self.uploads = {id: (key, dict(parts)) for id, (key, parts) in note.uploads.items()}
@@ -245,10 +276,30 @@ class StoreSession:
 
     def put(self, key: str, data: bytes, md5: bool = True, **options: Any) -> None:
         kind = "replace" if key in self.view.keys else "put"
-        self._do(
+        info = self._do(
             f"{kind} {key} {len(data)}",
             Begun(next(_numbers), "key", key, (data, "a/b", (("k", (key,)),))),
             lambda: self.store.put(BUCKET, key, BytesStream(data), len(data), "a/b", {"k": [key]}, md5=md5, **options),
+        )
+
+        if info is not None and info.version not in ("", NULL):
+            self._note(f"  kept {key}", Kept(info.version, data))
+
+    def set_versioning(self, state: str) -> None:
+        """What is kept must be there whatever it is."""
+        begun = Begun(next(_numbers), "none", "")
+        self._do(f"versioning {state}", begun, lambda: self.store.set_versioning(BUCKET, state))
+
+    def remove_version(self, key: str) -> None:
+        """Remove the current version for good, or the marker that hides the others."""
+        page = self.wait(self.store.list_versions(BUCKET, key))
+        current, *older = [each for each in page.versions if each.key == key]
+        value = self.fetch(key, older[0].version) if older and not older[0].marker else None
+        self._note(f"  may go {key}", Gone(current.version))
+        self._do(
+            f"remove-version {key}",
+            Begun(next(_numbers), "key", key, value),
+            lambda: self.store.delete(BUCKET, key, version=current.version),
         )
 
     def delete(self, key: str) -> None:
@@ -273,6 +324,8 @@ class StoreSession:
         )
 
     def rename(self, key: str, new_key: str) -> None:
+        if self.names.versioning(BUCKET) != OFF:
+            return  # it is refused there
         kind = "rename-over" if new_key in self.view.keys else "rename"
         self._do(
             f"{kind} {key} {new_key}",
@@ -317,8 +370,8 @@ class StoreSession:
 
     # -- reading -------------------------------------------------------------------------------
 
-    def fetch(self, key: str) -> Value:
-        reader = self.wait(self.store.get(BUCKET, key))
+    def fetch(self, key: str, version: str | None = None) -> Value:
+        reader = self.wait(self.store.get(BUCKET, key, version=version))
         data: bytes = self.wait(Deferred.fromCoroutine(read_all(reader)))
         if reader.info.size != len(data):
             raise Broken(f"{key} has {len(data)} bytes, not {reader.info.size}")
@@ -368,13 +421,27 @@ def verify_store(session: StoreSession, ledger: StoreLedger) -> Found:
     space = session.space
     indexes: list[str] = session.wait(space.list_indexes())
     stored = [id for index in indexes for id in session.wait(space.list_ids(index))]
-    named = sorted(info.id for info in infos)
+    versions = session.wait(session.store.list_versions(BUCKET)).versions
+    named = sorted(info.id for info in versions if not info.marker)
     if stored != named:
         raise Broken(f"orphans {set(stored) - set(named)}, lost {set(named) - set(stored)}")
     problems = session.wait(session.store.check())
     if problems:
         raise Broken(f"{problems}")
-    if session.wait(session.store.usage(BUCKET)) != Usage(len(infos), sum(len(value[0]) for value in keys.values())):
+    there = {
+        info.version: session.fetch(info.key, info.version)[0] for info in versions if not info.marker and info.version
+    }
+    for version, data in ledger.kept.items():
+        if there.get(version) != data:
+            raise Broken(f"the version {version} is {there.get(version)!r}, not {data!r}")
+    older = [info for info in versions if not info.marker and not info.is_latest]
+    if session.wait(session.store.usage(BUCKET)) != Usage(
+        len(infos),
+        sum(len(value[0]) for value in keys.values()),
+        len(older),
+        sum(info.size for info in older),
+        sum(info.marker for info in versions),
+    ):
         raise Broken("the usage is wrong")
     for part in ("names", "data"):
         if os.listdir(f"{session.top}/{part}/tmp"):
@@ -499,6 +566,39 @@ def store_history(session: StoreSession, contents: Contents) -> None:
     session.delete(long)
     session.put("b", contents(0))
     session.begin("e")
+
+
+def version_history(session: StoreSession, contents: Contents) -> None:
+    """What becomes of versions and markers."""
+    session.create()
+    session.put("a", contents(700))
+    session.set_versioning("enabled")
+    session.put("a", contents(30))
+    session.put("a", contents(600))
+    session.delete("a")
+    session.remove_version("a")
+    session.remove_version("a")
+    session.copy("b", "a")
+    session.append("a", contents(40))
+    upload_id = session.begin("a")
+    session.part(upload_id, 1, contents(513))
+    session.part(upload_id, 2, contents(100))
+    session.complete(upload_id)
+    session.put("b", contents(10))
+    session.delete("b")
+    session.set_versioning("suspended")
+    session.put("a", contents(50))
+    session.put("a", contents(60))
+    session.put("b", contents(20))
+    session.delete("a")
+    session.set_versioning("enabled")
+    session.put("a", contents(70))
+    session.set_versioning("suspended")
+    session.put("a", contents(80))
+    session.remove_version("a")
+    session.remove_version("a")
+    session.reindex()
+    session.delete("b")
 
 
 class StoreExplorer(Explorer[StoreSession, StoreLedger]):

@@ -16,7 +16,7 @@ from tests.crash import apart, rounds
 from tests.crash.explorer import Broken
 from tests.crash.objects import Contents
 from tests.crash.recording import Killed
-from tests.crash.store import StoreExplorer, StoreSession, store_history, use_store, verify_store
+from tests.crash.store import StoreExplorer, StoreSession, store_history, use_store, verify_store, version_history
 from tests.soak import long_loop
 
 Work = Callable[[StoreSession, Contents], None]
@@ -96,6 +96,10 @@ class StoreCrashTests(SynchronousTestCase):
         self.explore(store_history, 16)
 
     @long_loop
+    def test_versions(self) -> None:
+        self.explore(version_history, 11)
+
+    @long_loop
     def test_full_disk(self) -> None:
         """What fails for want of room leaves no trace, with a cut behind it."""
 
@@ -124,16 +128,24 @@ class StoreCrashTests(SynchronousTestCase):
     @long_loop
     def test_killed(self) -> None:
         """A kill loses nothing that was acknowledged; another start finds the same."""
+        self.assertGreater(self.kill_everywhere(store_history), 0)
+
+    @long_loop
+    def test_versions_killed(self) -> None:
+        self.kill_everywhere(version_history)
+
+    def kill_everywhere(self, history: Work) -> int:
+        """@return: how many uploads were completed by the starts that followed."""
         step = apart(13)
+        completed = 0
         for seed in rounds(1):
             explorer = self.explorer(seed)
-            work = partial(store_history, contents=Contents(seed))
+            work = partial(history, contents=Contents(seed))
             top, recorder = explorer.fresh()
             explorer.run(explorer.session(recorder, top), work)
-            completed = 0
             for kill_at in range(seed % step, len(recorder.events), step):
                 top, recorder = explorer.fresh()
-                explorer.run(explorer.session(recorder, top), partial(store_history, contents=Contents(seed)), kill_at)
+                explorer.run(explorer.session(recorder, top), partial(history, contents=Contents(seed)), kill_at)
                 self.flushLoggedErrors(Killed)
                 try:
                     session = explorer.session(recorder, top)
@@ -151,32 +163,39 @@ class StoreCrashTests(SynchronousTestCase):
                     explorer.broken = True
                     raise Broken(f"seed {seed}, killed before event {kill_at}, {top}: {error!r}") from error
                 shutil.rmtree(top)
-            self.assertGreater(completed, 0)
+        return completed
 
     @long_loop
     def test_failing_calls(self) -> None:
         """A call that fails, whichever it is, makes no key lose its bytes, and nothing that was acknowledged go."""
+        self.fail_everywhere(store_history)
+
+    @long_loop
+    def test_versions_with_failing_calls(self) -> None:
+        self.fail_everywhere(version_history)
+
+    def fail_everywhere(self, history: Work) -> None:
         step = apart(17)
         for seed in rounds(1):
             explorer = self.explorer(seed)
             top, recorder = explorer.fresh()
-            explorer.run(explorer.session(recorder, top), partial(store_history, contents=Contents(seed)))
+            explorer.run(explorer.session(recorder, top), partial(history, contents=Contents(seed)))
             for number, (text, _) in enumerate(recorder.events):
                 # The sync behind a change of names is where it is not known what has happened; what follows it is where
                 # the change has been made.
                 if number % step == seed % step or text.startswith(
                     ("sync directory names", "unlink names", "rmdir names")
                 ):
-                    self.fail_once(explorer, number, (errno.EIO, errno.ENOSPC)[number // step % 2])
+                    self.fail_once(explorer, number, (errno.EIO, errno.ENOSPC)[number // step % 2], history)
 
-    def fail_once(self, explorer: StoreExplorer, fail_at: int, error: int) -> None:
+    def fail_once(self, explorer: StoreExplorer, fail_at: int, error: int, history: Work) -> None:
         top, recorder = explorer.fresh()
         session = explorer.session(recorder, top)
         session.tolerated = (StorehouseError,)
         session.files.fail_at, session.files.fail_with = fail_at, error
         try:
             session.start()
-            store_history(session, Contents(explorer.seed))
+            history(session, Contents(explorer.seed))
             session.stop()
         except (StartFailed, OSError):
             session.abandon()

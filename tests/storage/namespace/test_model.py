@@ -13,8 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.errors import AlreadyExists, BucketNotEmpty, NoSuchBucket, NoSuchKey, PreconditionFailed
-from storehouse.storage.namespace.interfaces import Entry
+from storehouse.storage.namespace.interfaces import ENABLED, NULL, OFF, SUSPENDED, Changed, Entry
 from tests.conformance.namespace import ODD_KEYS
+from tests.conformance.versions import VersionModel, items_of
 from tests.soak import SOAK, count, long_loop, rounds
 from tests.storage.namespace.rig import Driven, now
 
@@ -220,14 +221,143 @@ class Machine(RuleBasedStateMachine):
                     assert self.driven.versions(key, bucket) == [versions[0], *rest]
 
 
+class VersionMachine(RuleBasedStateMachine):
+    """A bucket with versions and the model of S3's (L{VersionModel}), through kills, restarts and lost indexes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.top = tempfile.mkdtemp(dir=os.getcwd())
+        self.runs = 0
+        self.driven = Driven(os.path.join(self.top, "0"), checkpoint_records=5).start().create()
+        self.model = VersionModel()
+        self.number = 0
+
+    def teardown(self) -> None:
+        problems = self.driven.check()
+        self.driven.stop()
+        shutil.rmtree(self.top)
+        assert problems == [], problems
+
+    def pick(self, key: str, known: int) -> str:
+        there = sorted(self.model.keys)
+        return there[known % len(there)] if there and known % 4 else key
+
+    def new(self, size: int, created: int) -> Entry:
+        self.number += 1
+        return Entry(f"{self.number:04x}", size, "é", created, "a/b")
+
+    def settle(self, changed: Changed, expected: list[str]) -> None:
+        assert [each.id for each in changed.removed] == expected
+        self.driven.namespace.settle(expected)
+
+    @rule(state=st.sampled_from([ENABLED, ENABLED, SUSPENDED]))
+    def set_versioning(self, state: str) -> None:
+        now(self.driven.namespace.set_versioning("bucket", state))
+        self.model.state = state
+
+    @rule(
+        key=near,
+        known=st.integers(0, 99),
+        size=st.integers(0, 2**40),
+        created=st.integers(0, 9),
+        must_be_new=st.booleans(),
+    )
+    def publish(self, key: str, known: int, size: int, created: int, must_be_new: bool) -> None:
+        key = self.pick(key, known)
+        new = self.new(size, created)
+        condition = must_be_none if must_be_new else None
+        versions = self.model.keys.get(key)
+        if must_be_new and versions and not versions[0][2]:
+            try:
+                self.driven.publish(key, new, condition=condition)
+            except PreconditionFailed:
+                return
+            raise AssertionError("it was published over an object")
+        changed = now(self.driven.namespace.publish("bucket", key, new, condition))
+        self.settle(changed, self.model.put(key, new.id, size))
+
+    @rule(key=near, known=st.integers(0, 99), created=st.integers(0, 9))
+    def unpublish(self, key: str, known: int, created: int) -> None:
+        key = self.pick(key, known)
+        names = self.driven.namespace
+        if self.model.state == OFF:
+            if key in self.model.keys:
+                self.settle(now(names.unpublish("bucket", key)), self.model.remove(key))
+            return
+        marker = self.new(0, created)
+        changed = now(names.unpublish("bucket", key, marker=marker))
+        self.settle(changed, self.model.put(key, marker.id, 0, True))
+
+    @rule(known=st.integers(0, 99), which=st.integers(0, 9), by_null=st.booleans())
+    def remove(self, known: int, which: int, by_null: bool) -> None:
+        there = sorted(self.model.keys)
+        if not there:
+            return
+        key = there[known % len(there)]
+        id, is_null, *_ = self.model.keys[key][which % len(self.model.keys[key])]
+        changed = now(self.driven.namespace.unpublish("bucket", key, NULL if is_null and by_null else id))
+        self.settle(changed, self.model.remove(key, id))
+        left = self.model.keys.get(key)
+        assert (changed.current and changed.current.id) == (left[0][0] if left else None)
+
+    @rule()
+    def reopen(self) -> None:
+        self.driven.stop()
+        self.driven.start()
+
+    @rule()
+    def kill(self) -> None:
+        self.runs += 1
+        self.driven = self.driven.killed(os.path.join(self.top, str(self.runs))).start()
+        self.driven.namespace.settle(list(self.driven.namespace.unsettled))
+
+    @rule()
+    def lose_index(self) -> None:
+        self.driven.stop()
+        shutil.rmtree(self.driven.path("index"))
+        self.driven.start()
+
+    @rule()
+    def reindex(self) -> None:
+        assert now(self.driven.namespace.reindex()) == len(self.model.keys)
+
+    @rule(prefix=texts, delimiter=texts, limit=st.integers(1, 5))
+    def list_versions(self, prefix: str, delimiter: str, limit: int) -> None:
+        found: list[Any] = []
+        key: str | None = ""
+        version = ""
+        while key is not None:
+            page = now(self.driven.namespace.list_versions("bucket", prefix, delimiter, key, version, limit))
+            found += items_of(page)
+            key, version = page.next_key_marker, page.next_version_marker
+        assert found == self.model.listed(prefix, delimiter), (found, self.model.listed(prefix, delimiter))
+
+    @invariant()
+    def agree(self) -> None:
+        names = self.driven.namespace
+        page = now(names.list_versions("bucket"))
+        assert items_of(page) == self.model.listed()
+        assert [(key, each.id) for key, each in self.driven.list().entries] == self.model.live()
+        assert now(names.usage("bucket")) == self.model.usage()
+        for each in page.versions:
+            assert now(names.look_up("bucket", each.key, each.entry.version)) == each.entry
+
+
 class ModelTests(SynchronousTestCase):
     """A namespace and a model of it go the same way."""
 
     @long_loop
     def test_model(self) -> None:
+        self.run_machine(Machine)
+
+    @long_loop
+    def test_versions(self) -> None:
+        self.run_machine(VersionMachine)
+
+    def run_machine(self, machine: type[RuleBasedStateMachine]) -> None:
         for _ in rounds(1):
             run_state_machine_as_test(
-                Machine,
+                machine,
                 settings=settings(
                     max_examples=15,
                     stateful_step_count=30,
