@@ -188,7 +188,7 @@ class NamesBackup:
                 f"{ours.directory}/{DEFAULT}"
             ) == default:
                 return
-        if not self._may_be(ours, self._tree.key_path(bucket, key.decode(), key), entry.id):
+        if not self._may_be(ours, self._tree.key_path(bucket, key.decode(), key), entry):
             return
         for each in there:
             id = id_of_file(each)
@@ -204,7 +204,7 @@ class NamesBackup:
         if not os.path.isfile(f"{ours.directory}/{DEFAULT}") or os.path.islink(f"{ours.directory}/{DEFAULT}"):
             self._target.symlink(default, f"{name}/{DEFAULT}")
 
-    def _may_be(self, ours: KeyPath, live: KeyPath, id: str) -> bool:
+    def _may_be(self, ours: KeyPath, live: KeyPath, entry: Entry) -> bool:
         """
         Whether a row of the index that differs from what was copied can be right. On a full disk the index may be behind: a key
         that has not changed since it was copied had the same then, and one whose bytes are gone was not there.
@@ -212,7 +212,7 @@ class NamesBackup:
         try:
             copied = self._ours.current(ours)
             if copied is None:
-                return self._has_bytes(id)
+                return entry.marker or self._has_bytes(entry.id)
             is_same = copied == self._tree.current(live)
             self._is_behind = self._is_behind or is_same
             return not is_same

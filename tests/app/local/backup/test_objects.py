@@ -11,7 +11,7 @@ from typing import Any
 from storehouse.app.local.backup.names import NamesBackup
 from storehouse.app.local.backup.objects import ObjectsBackup
 from storehouse.app.local.waiting import run
-from storehouse.core.streams import BytesStream
+from storehouse.core.streams import BytesStream, read_all
 from storehouse.errors import Damaged
 from tests.app.local.backup.rig import BackupCase
 from tests.app.local.opened import Opened
@@ -36,6 +36,15 @@ class _Service:
         self._space.holding.release_removed()
 
 
+def versions_of(store: Opened) -> list[tuple[str, bool, bool, bytes]]:
+    """What there is of each key, with its bytes."""
+    found = []
+    for info in store.list_versions("box").versions:
+        data = b"" if info.marker else run(read_all(run(store.store.get("box", info.key, version=info.version))))
+        found.append((info.version, info.is_latest, info.marker, data))
+    return found
+
+
 class ConfigTests(BackupCase):
     """What is configured of buckets."""
 
@@ -50,6 +59,27 @@ class ConfigTests(BackupCase):
         os.unlink(os.path.join(self.made, "namespace", "buckets", "box", "bucket.cors.json"))
         with self.assertRaises(Damaged):
             self.restored("again")
+
+
+class VersionTests(BackupCase):
+    """Buckets that have versions."""
+
+    def test_all(self) -> None:
+        """All versions, their bytes and the markers are in a backup; nothing is taken for lost."""
+        self.fill(a=b"before")
+        with self.store() as store:
+            store.set_versioning("box", "enabled")
+            for key, data in (("a", b"second"), ("a", b"third"), ("b", b"of b")):
+                run(store.store.put("box", key, BytesStream(data), len(data)))
+            run(store.store.delete("box", "b"))
+            before = versions_of(store)
+        self.assertEqual(len(before), 5)
+        made = self.back_up()
+        self.assertEqual((made.lost, made.warnings), ([], []))
+        root, _ = self.restored()
+        with self.store(root) as store:
+            self.assertEqual((versions_of(store), store.check()), (before, []))
+            self.assertEqual(store.get_bucket("box").versioning, "enabled")
 
 
 class MomentTests(BackupCase):
@@ -103,6 +133,38 @@ class MomentTests(BackupCase):
         """What was copied of keys by then is put right."""
         found = self.during(NamesBackup, "_choose_moment", self.change, before=True)
         self.assertEqual(found, {"a": b"another a", "moved": b"of c", "new": b"new"})
+
+    def versions_during(self, before: bool) -> None:
+        """Versions are those of the moment, whether they come and go before it or behind it."""
+        with self.store() as store:
+            store.set_versioning("box", "enabled")
+            for key in "ab":
+                self.put(store, key, b"second " + key.encode())
+            store.delete("box", "c")
+        wanted: list[tuple[str, bool, bool, bytes]] = []
+
+        def change(store: Opened) -> None:
+            if not before:
+                wanted.extend(versions_of(store))
+            self.put(store, "a", b"third")
+            store.delete("box", "a", version="null")
+            for key in "bc":
+                current = store.list_versions("box", key).versions[0]
+                store.delete("box", key, version=current.version)
+            store.delete("box", "b")
+            store.delete("box", "new", mark_missing=True)
+            if before:
+                wanted.extend(versions_of(store))
+
+        self.during(NamesBackup, "_choose_moment", change, before)
+        with self.store(os.path.join(self.top, "restored")) as store:
+            self.assertEqual((versions_of(store), store.check()), (wanted, []))
+
+    def test_versions_before_the_moment(self) -> None:
+        self.versions_during(True)
+
+    def test_versions_behind_the_moment(self) -> None:
+        self.versions_during(False)
 
     def test_removed_and_made_anew(self) -> None:
         """What was removed before the moment, and is there again behind it, is not in the backup."""
