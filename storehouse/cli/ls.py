@@ -20,8 +20,9 @@ from storehouse.cli.store import (
     naming,
     printable,
     store_options,
+    versions_below,
 )
-from storehouse.storage.objects.values import Listing, ObjectInfo
+from storehouse.storage.objects.values import Listing, ObjectInfo, VersionListing
 
 __all__ = ["du", "ls"]
 
@@ -36,14 +37,18 @@ _place = click.argument("place", metavar="[BUCKET[/PREFIX]]", required=False, ty
 @_place
 @click.option("-l", "--long", "is_long", is_flag=True, help="Show the size in bytes and the time (UTC) of each key.")
 @click.option("-r", "--recursive", is_flag=True, help="List all keys below, not only up to the next slash.")
+@click.option("--versions", "all_versions", is_flag=True, help="List all versions, the newest of each key first.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object with all details for each.")
 @store_options
-async def ls(opener: Opener, place: Name | None, is_long: bool, recursive: bool, as_json: bool) -> None:
+async def ls(
+    opener: Opener, place: Name | None, is_long: bool, recursive: bool, all_versions: bool, as_json: bool
+) -> None:
     """
     List the buckets, or the objects of BUCKET whose keys begin with PREFIX, in the order of their keys.
 
     As in a directory, keys that have a slash behind PREFIX are listed once, by what they have up to it, unless
-    --recursive is given. Control characters in keys are shown as \\xNN; --json has every key as it is.
+    --recursive is given. With --versions each line begins with the ID of a version, as S3 shows it; of a delete marker, which
+    hides the versions below it, the size is "deleted". Control characters in keys are shown as \\xNN; --json has every key as it is.
 
     \b
     Examples:
@@ -57,7 +62,7 @@ async def ls(opener: Opener, place: Name | None, is_long: bool, recursive: bool,
                 await _list_buckets(store, output, is_long, as_json)
             else:
                 with naming(place if place.key else place.bucket):
-                    await _list_objects(store, output, place, is_long, recursive, as_json)
+                    await _list_objects(store, output, place, is_long, recursive, all_versions, as_json)
 
 
 async def _list_buckets(store: Store, output: Output, is_long: bool, as_json: bool) -> None:
@@ -71,18 +76,22 @@ async def _list_buckets(store: Store, output: Output, is_long: bool, as_json: bo
 
 
 async def _list_objects(
-    store: Store, output: Output, place: Name, is_long: bool, recursive: bool, as_json: bool
+    store: Store, output: Output, place: Name, is_long: bool, recursive: bool, all_versions: bool, as_json: bool
 ) -> None:
     damaged = unknown = 0
 
-    def seen(page: Listing) -> None:
+    def seen(page: Listing | VersionListing) -> None:
         nonlocal damaged, unknown
         damaged += len(page.damaged)
-        unknown = page.unknown
+        unknown = page.unknown if isinstance(page, Listing) else 0
 
     number = 0
-    async for item in keys_below(store, place, "" if recursive else "/", seen):
-        output.write(_line(place.bucket, item, is_long, as_json).encode())
+    below = versions_below if all_versions else keys_below
+    async for item in below(store, place, "" if recursive else "/", seen):
+        line = _line(place.bucket, item, is_long, as_json)
+        if all_versions and not as_json:
+            line = f"{'-' if isinstance(item, str) else item.version or 'null':32}  {line}"
+        output.write(line.encode())
         number += 1
         if not number % _FLUSHED:
             output.flush()
@@ -98,7 +107,8 @@ def _line(bucket: str, item: ObjectInfo | str, is_long: bool, as_json: bool) -> 
     elif item.size == DAMAGED:
         known, key, size, time = {"key": item.key, "damaged": True}, item.key, "damaged", "-"
     else:
-        known, key, size, time = attrs.asdict(item), item.key, str(item.size), time_text(item.created // 10**9)
+        size = "deleted" if item.marker else str(item.size)
+        known, key, time = attrs.asdict(item), item.key, time_text(item.created // 10**9)
     if as_json:
         return f"{json.dumps({'bucket': bucket, **known})}\n"
     return f"{size:>15}  {time:20}  {printable(key)}\n" if is_long else f"{printable(key)}\n"

@@ -26,6 +26,7 @@ from storehouse.storage.objects.values import (
     Metadata,
     ObjectInfo,
     Problem,
+    VersionListing,
 )
 
 __all__ = ["SocketAccounts", "SocketStore", "Stream"]
@@ -143,6 +144,33 @@ class SocketStore:
             self.member(response, "next_after", str) if response.get("next_after") is not None else None,
             self.member(response, "damaged", list) if "damaged" in response else [],
             self.member(response, "unknown", int) if "unknown" in response else 0,
+        )
+
+    async def list_versions(
+        self,
+        bucket: str,
+        prefix: str = "",
+        delimiter: str = "",
+        key_marker: str = "",
+        version_marker: str = "",
+        limit: int = 1000,
+    ) -> VersionListing:
+        """A page of the versions of a bucket."""
+        query: list[tuple[str, str | int]] = [
+            ("prefix", prefix),
+            ("delimiter", delimiter),
+            ("key_marker", key_marker),
+            ("version_marker", version_marker),
+            ("limit", limit),
+        ]
+        with _translated():
+            response = self._client.request("GET", f"{_path('buckets', bucket)}/versions", query).json("listing")
+        return VersionListing(
+            [self.value(ObjectInfo, value) for value in self.member(response, "versions", list)],
+            self.member(response, "prefixes", list),
+            self.member(response, "next_key_marker", str) if response.get("next_key_marker") is not None else None,
+            self.member(response, "next_version_marker", str),
+            [(str(key), str(id)) for key, id in self.member(response, "damaged", list)],
         )
 
     async def head(self, bucket: str, key: str) -> ObjectInfo:

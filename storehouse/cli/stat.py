@@ -59,6 +59,8 @@ def _facts(name: Name, info: ObjectInfo) -> Iterable[tuple[str, str]]:
     yield "time", time_text(info.created // 10**9)
     yield "etag", info.etag
     yield "id", info.id
+    if info.version:
+        yield "version", info.version
     if info.content_type:
         yield "type", info.content_type
     for field, values in info.metadata.items():

@@ -22,7 +22,7 @@ from storehouse.config import Settings
 from storehouse.core.sockets import connect
 from storehouse.errors import RootInUse, StorehouseError, Unavailable
 from storehouse.storage.namespace.interfaces import Bucket
-from storehouse.storage.objects.values import Condition, Indexed, Listing, Metadata, ObjectInfo, Problem
+from storehouse.storage.objects.values import Condition, Indexed, Listing, Metadata, ObjectInfo, Problem, VersionListing
 
 __all__ = [
     "BUCKET",
@@ -41,6 +41,7 @@ __all__ = [
     "printable",
     "service_of",
     "store_options",
+    "versions_below",
 ]
 
 T = TypeVar("T")
@@ -82,6 +83,16 @@ class Store(Protocol):
     def list_objects(
         self, bucket: str, prefix: str = "", delimiter: str = "", after: str = "", limit: int = 1000
     ) -> Awaitable[Listing]: ...
+
+    def list_versions(
+        self,
+        bucket: str,
+        prefix: str = "",
+        delimiter: str = "",
+        key_marker: str = "",
+        version_marker: str = "",
+        limit: int = 1000,
+    ) -> Awaitable[VersionListing]: ...
 
     def head(self, bucket: str, key: str) -> Awaitable[ObjectInfo]: ...
 
@@ -330,6 +341,23 @@ async def keys_below(
         for item in items:
             yield item
         after = page.next_after
+
+
+async def versions_below(
+    store: Store, place: Name, delimiter: str = "", seen: Callable[[VersionListing], object] = lambda page: None
+) -> AsyncIterator[ObjectInfo | str]:
+    """The versions of a place, delete markers too, and the common prefixes, as L{keys_below} gives keys."""
+    key: str | None = ""
+    version = ""
+    while key is not None:
+        page = await store.list_versions(place.bucket, place.key, delimiter, key, version, _PAGE)
+        damaged = [ObjectInfo(key, id, DAMAGED, "", 0, "", {}, version=id) for key, id in page.damaged]
+        items: list[ObjectInfo | str] = [*page.versions, *damaged, *page.prefixes]
+        seen(page)
+        items.sort(key=lambda item: (item if isinstance(item, str) else item.key).encode())
+        for item in items:
+            yield item
+        key, version = page.next_key_marker, page.next_version_marker
 
 
 def printable(text: str) -> str:

@@ -26,6 +26,7 @@ from storehouse.cli.store import Opener, Store, keys_below
 from storehouse.config import load_settings
 from storehouse.core.root import RootLock
 from storehouse.errors import StorehouseError
+from storehouse.storage.namespace.values import encode_config
 from tests.app.local.opened import Opened
 from tests.cli.case import heavy_imports
 from tests.frontends.objects.test_door import KEYS
@@ -386,6 +387,30 @@ class LocalVerbTests(VerbTests, VerbCase):
         self.said("mb", "box")
         self.assertEqual(self.said("ls"), "box\n")
         self.run_command("ls", "--config", "/none", status=2)
+
+    def test_versions(self) -> None:
+        """All that a key had, under IDs; without --versions what it has."""
+        self.said("mb", "box")
+        path = os.path.join(self.root, "namespace", "buckets", "box", "bucket.versioning.json")
+        with open(path, "wb") as file:
+            file.write(encode_config("box", "versioning", b"enabled"))
+        for data in (b"1", b"22"):
+            self.said("put", self.file(data), "box/a")
+        self.assertIn("\nversion:", self.said("stat", "box/a"))
+        self.said("rm", "box/a")
+        self.said("put", self.file(b"333"), "box/b/c")
+        self.assertEqual(self.said("ls", "box"), "b/\n")
+        lines = [line.split() for line in self.said("ls", "-l", "--versions", "box").splitlines()]
+        self.assertEqual(
+            [(line[1], line[-1]) for line in lines], [("deleted", "a"), ("2", "a"), ("1", "a"), ("-", "b/")]
+        )
+        found = [json.loads(line) for line in self.said("ls", "--json", "--versions", "-r", "box").splitlines()]
+        self.assertEqual([each["version"] for each in found[:3]], [line[0] for line in lines[:3]])
+        self.assertEqual(
+            [(each["is_latest"], each["marker"]) for each in found],
+            [(True, True), (False, False), (False, False), (True, False)],
+        )
+        self.assertEqual(self.run_command("fsck").stderr, "no problems found\n")
 
     def test_private(self) -> None:
         """Whatever the user lets others read elsewhere, nothing of a root is for them."""

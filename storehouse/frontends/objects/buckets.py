@@ -21,6 +21,7 @@ _NO_FIELDS: frozenset[bytes] = frozenset()
 _ROW = 2048
 
 _LISTING = frozenset({b"prefix", b"delimiter", b"after", b"limit"})
+_VERSIONS = frozenset({b"prefix", b"delimiter", b"key_marker", b"version_marker", b"limit"})
 
 #: The most keys of a page.
 MAX_PAGE = 10_000
@@ -43,6 +44,8 @@ class Buckets(Leaf):
         names = names_in_path(request)
         if names[1:] == ["objects"]:
             return await self._list(request, names[0])
+        if names[1:] == ["versions"]:
+            return await self._list_versions(request, names[0])
         check_fields(request, _NO_FIELDS)
         if not names:
             buckets = await self._store_for(request.source).list_buckets()
@@ -106,6 +109,28 @@ class Buckets(Leaf):
             )
             lists = {"objects": (attrs.asdict(info) for info in page.objects), "prefixes": page.prefixes}
             rest = {"next_after": page.next_after, "damaged": page.damaged, "unknown": page.unknown}
+            return await long_json_reply(lists, rest)
+
+    async def _list_versions(self, request: StreamingRequest, bucket: str) -> Reply:
+        check_fields(request, _VERSIONS)
+        limit = number_of(request, b"limit", 1000)
+        if limit > MAX_PAGE:
+            raise BadRequest(f"a page has at most {MAX_PAGE} versions")
+        async with request.ahead(limit * _ROW):
+            page = await self._store_for(request.source).list_versions(
+                bucket,
+                text_of(request, b"prefix"),
+                text_of(request, b"delimiter"),
+                text_of(request, b"key_marker"),
+                text_of(request, b"version_marker"),
+                limit,
+            )
+            lists = {"versions": (attrs.asdict(info) for info in page.versions), "prefixes": page.prefixes}
+            rest = {
+                "next_key_marker": page.next_key_marker,
+                "next_version_marker": page.next_version_marker,
+                "damaged": page.damaged,
+            }
             return await long_json_reply(lists, rest)
 
 

@@ -145,6 +145,27 @@ class BucketTests(DoorCase):
         self.refused("DELETE /buckets/box", None, status=409, error="BucketNotEmpty")
         self.assertEqual(self.told("GET /buckets/box/usage"), {**NO_VERSIONS, "objects": 1, "bytes": 1})
 
+    def test_versions(self) -> None:
+        """Listed a page at a time; all else sees the current ones, and nothing where a marker is."""
+        self.successResultOf(self.store.set_versioning("box", "enabled"))
+        self.assertEqual(self.told("GET /buckets/box")["versioning"], "enabled")
+        for data in (b"1", b"22"):
+            self.ask("PUT /objects/box/a", data)
+        self.ask("DELETE /objects/box/a")
+        self.ask("PUT /objects/box/b/c", b"333")
+        self.refused("GET /objects/box/a", None, status=404, error="NoSuchKey")
+        self.refused("DELETE /objects/box/a", None, status=404, error="NoSuchKey")
+        first = self.told("GET /buckets/box/versions?limit=2&delimiter=/")
+        self.assertEqual([(each["marker"], each["size"]) for each in first["versions"]], [(True, 0), (False, 2)])
+        query = f"key_marker={first['next_key_marker']}&version_marker={first['next_version_marker']}&delimiter=/"
+        rest = self.told(f"GET /buckets/box/versions?{query}")
+        self.assertEqual(([each["size"] for each in rest["versions"]], rest["prefixes"]), ([1], ["b/"]))
+        self.assertEqual((rest["next_key_marker"], rest["damaged"]), (None, []))
+        expected = {"objects": 1, "bytes": 3, "versions": 2, "versions_bytes": 3, "markers": 1}
+        self.assertEqual(self.told("GET /buckets/box/usage"), expected)
+        self.refused("GET /buckets/box/versions?version_marker=ab", None, status=400, error="InvalidName")
+        self.refused("GET /buckets/box/versions?limit=100000", None, status=400, error="BadRequest")
+
     def test_set_metadata(self) -> None:
         """Of a bucket that is there."""
         told = self.told("PUT /buckets/box/metadata", b'{"metadata":{"public":"read"}}')
