@@ -190,7 +190,7 @@ def _app_may_import(importer: str, name: str) -> bool:
     module = ".".join(importer.split(".")[2:3])
     if module == "lifecycle":
         return inside(name, *ground)
-    if module in ("archiving", "audit", "sealing"):
+    if module in ("archiving", "audit", "notifying", "sealing"):
         return inside(name, *rooms)
     if module == "acting":
         return inside(name, *rooms, "storehouse.app.lifecycle")
@@ -205,7 +205,8 @@ def _app_may_import(importer: str, name: str) -> bool:
         doors = ("storehouse.frontends.http", "storehouse.frontends.upload")
         return inside(name, *rooms, *doors, "storehouse.app.lifecycle", "storehouse.app.sealing")
     if module == "local":
-        return inside(name, *rooms, "storehouse.app.sealing", "storehouse.app.archiving", "storehouse.app.local")
+        parts = ("sealing", "archiving", "notifying", "local")
+        return inside(name, *rooms, *(f"storehouse.app.{each}" for each in parts))
     if module == "service":
         return not inside(name, "storehouse.app.tap", "storehouse.cli", "storehouse.app.local", "storehouse.clients")
     return inside(name, *ground, "storehouse.app.service")

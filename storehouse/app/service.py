@@ -24,6 +24,7 @@ from twisted.web.resource import IResource
 from storehouse.app.acting import acting_doors, managed, permitted, stream_rights
 from storehouse.app.audit import Audit, CommandChanges, journal_of
 from storehouse.app.lifecycle import StorehouseService
+from storehouse.app.notifying import make_notices, make_targets
 from storehouse.app.sealing import BUCKET as UPLOADS
 from storehouse.app.sealing import (
     make_accounts,
@@ -62,6 +63,7 @@ from storehouse.storage.dataspace.scrub import Finding
 from storehouse.storage.objects.store import LocalObjectStore
 from storehouse.storage.resumable.expiry import ResumableExpiry
 from storehouse.storage.sealed.rekey import Rekeying
+from storehouse.storage.streams.interfaces import IStreams
 
 if TYPE_CHECKING:
     from storehouse.app.archiving import Shipping
@@ -190,7 +192,10 @@ def make_service(
         settings.seal_names,
         lambda error: events.publish(StoreFailed("namespace", error)),
     )
-    objects = LocalObjectStore(space, names, disk, events)
+    notices = make_notices(
+        settings, disk, vault if sealed else None, lambda error: events.publish(StoreFailed("spool of events", error))
+    )
+    objects = LocalObjectStore(space, names, disk, events, notices=notices)
     resumable = make_resumable(settings, clock, disk, objects, vault if sealed else None)
     shipping: Shipping | None = None
     if settings.tables.destinations:
@@ -232,7 +237,7 @@ def make_service(
         log if settings.audit.prefix else None,
         settings.audit.prefix,
     )
-    service.stores.update(data_space=space, namespace=names, objects=objects)
+    service.stores.update(data_space=space, namespace=names, events=notices, objects=objects)
     for collector in (space, names, objects):
         register(collector)
     service.sockets["objects"] = settings.objects_socket
@@ -333,11 +338,19 @@ def make_service(
     resumable_expiry = ResumableExpiry(resumable, clock, settings.https.upload_expiry)
     told = CommandChanges(lambda: journal_of(settings.root, reactor.seconds), audit, events, disk)
     service.chores += [scrubber, expiry, resumable_expiry, turns, told, audit]
+    if settings.notify.destinations:
+        from storehouse.storage.notifications.delivery import Delivery
+
+        targets = make_targets(settings, reactor, log, lambda: cast(IStreams, service.stores["streams"]))
+        delivery = Delivery(notices, targets, reactor, settings.notify.keep, settings.notify.concurrency)
+        service.chores.append(delivery)
+        service.opening.chores.append((delivery, ("events",), ""))
+        register(delivery)
     # Each needs all that those need that it needs.
     service.opening.needs.update(
         append=("append_log",),
         archive=("streams",),
-        objects=("data_space", "namespace"),
+        objects=("data_space", "namespace", "events"),
         sfsp=("objects",),
         resumable=("objects",),
         uploads=("objects",),

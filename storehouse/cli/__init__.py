@@ -43,6 +43,7 @@ VERBS = {
     "s3": ("storehouse.cli.s3", "Serve S3 to tests, keeping nothing."),
     "user": ("storehouse.cli.users:user", "Manage users and their access keys."),
     "sign": ("storehouse.cli.users:sign", "Create a link to store or read a file."),
+    "events": ("storehouse.cli.events:events", "List, retry or drop events that are not delivered."),
     "config": ("storehouse.cli.config", "Show the settings in force, or check them."),
 }
 

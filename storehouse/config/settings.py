@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from typing import Any
+from urllib.parse import urlsplit
 
 import attrs
 
@@ -43,6 +44,7 @@ __all__ = [
     "HTTPSSettings",
     "LoggingSettings",
     "MemoryShares",
+    "NotifySettings",
     "ObjectsSettings",
     "S3Settings",
     "SFSPSettings",
@@ -531,6 +533,89 @@ class AuditSettings:
     )
 
 
+def _parse_targets(value: object) -> tuple[tuple[str, str], ...]:
+    """Destinations of events: C{NAME=TARGET}, with commas between them, or a list of them."""
+    items = value if isinstance(value, list) else str(value).split(",")
+    found: dict[str, str] = {}
+    for item in items:
+        name, equals, target = str(item).strip().partition("=")
+        if not equals or not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name, re.ASCII):
+            raise ValueError(
+                "NAME=TARGET is needed, with a name of up to 64 letters, digits, dots, hyphens and underscores"
+            )
+        if name in found:
+            raise ValueError(f"the name {name} is there twice")
+        kind, colon, rest = target.partition(":")
+        if kind in ("http", "https") and colon:
+            url = urlsplit(target)
+            if not url.hostname or url.username or url.fragment or not re.fullmatch("[!-~]+", target):
+                raise ValueError(f"{target!r} is not a URL of the form https://HOST/PATH, without a password")
+        elif (kind == "append" and re.fullmatch(r"[^/]+/.+", rest)) or (kind == "archive" and rest):
+            pass
+        else:
+            raise ValueError(
+                f"{target!r} is no destination: there are https://HOST/PATH, append:PREFIX/ID and archive:STREAM"
+            )
+        found[name] = target
+    return tuple(found.items())
+
+
+def _parse_targets_or_off(value: object) -> tuple[tuple[str, str], ...]:
+    return () if value is False or value == [] or str(value).strip().lower() == OFF else _parse_targets(value)
+
+
+@attrs.frozen(kw_only=True)
+class NotifySettings:
+    """Where changes of objects are announced."""
+
+    destinations: tuple[tuple[str, str], ...] = option(
+        (),
+        _parse_targets_or_off,
+        "NAME=TARGET",
+        "Destinations of events, with commas between, which the notification configurations of buckets name: an HTTP "
+        "endpoint (https://HOST/PATH), the append log (append:PREFIX/ID), or a stream (archive:STREAM). off has none",
+        shown=OFF,
+        cli=True,
+        name="",
+    )
+    secrets: str = option(
+        "",
+        parse_path_or_off,
+        "DIR",
+        "A directory with a file for each HTTP endpoint, named like it, with the secret that its requests are signed "
+        "by; nobody else may read it. A credential of systemd, notify-NAME, does the same",
+        shown=OFF,
+        cli=True,
+    )
+    ca: str = option(
+        "",
+        parse_path_or_off,
+        "FILE",
+        "A PEM file of the certificate authorities that HTTP endpoints are trusted by; off trusts those of the system",
+        shown=OFF,
+    )
+    spool: int = option(
+        256 * MIB,
+        sized(MIB),
+        "SIZE",
+        "Bytes of events that are kept until they are delivered, dead letters among them. When there are as many, "
+        "changes that have to be announced are refused",
+    )
+    keep: float = option(
+        3 * 86400.0,
+        seconds(),
+        "DURATION",
+        "How long it is tried to deliver an event; then it is a dead letter",
+    )
+    timeout: float = option(
+        30.0,
+        seconds(),
+        "DURATION",
+        "How long an HTTP endpoint may make no progress; twice that is the most a request takes",
+    )
+    concurrency: int = option(8, counted(1, 256), "NUMBER", "Events that are on their way to a destination at once")
+
+
 @attrs.frozen
 class MemoryShares:
     """
@@ -650,6 +735,7 @@ class Settings:
     )
     log: LoggingSettings = attrs.field(factory=LoggingSettings, metadata=prefix("log"))
     audit: AuditSettings = attrs.field(factory=AuditSettings, metadata=prefix("audit"))
+    notify: NotifySettings = attrs.field(factory=NotifySettings, metadata=prefix("notify"))
     access_log: bool = option(
         False,
         parse_flag,
@@ -679,6 +765,11 @@ class Settings:
     def shipping_directory(self) -> str:
         """Where files on their way to destinations are, a directory for each."""
         return os.path.join(self.root, "shipping")
+
+    @property
+    def events_path(self) -> str:
+        """The spool of events."""
+        return os.path.join(self.root, "events", "spool.db")
 
     @property
     def append_directory(self) -> str:

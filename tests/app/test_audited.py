@@ -216,6 +216,11 @@ CONFIGURING: dict[str, tuple[str, bytes | None, str]] = {
         b'"Resource":"arn:aws:s3:::box/*"}}',
         "policy",
     ),
+    "PutBucketNotificationConfiguration": (
+        "PUT /box?notification",
+        b"<NotificationConfiguration/>",
+        "remove-notification",
+    ),
     "DeleteBucketPolicy": ("DELETE /box?policy", None, "remove-policy"),
     "PutBucketOwnershipControls": (
         "PUT /box?ownershipControls",

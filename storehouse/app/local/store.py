@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
+from storehouse.app.notifying import make_notices
 from storehouse.app.sealing import make_names, make_space, make_stamps, make_vault, make_wormer
 from storehouse.config import Settings
 from storehouse.core.disk import IDisk, InlineDisk
@@ -112,10 +113,13 @@ async def open_store(settings: Settings, create: bool = False, disk: IDisk | Non
         space = make_space(settings, wormer, vault, disk) if vault.is_open else wormer
         # The clock stands still: what a service does now and then is done at the end.
         names = make_names(settings, Clock(), disk, vault, vault.is_open and vault.keyring.seal_names)
-        store = LocalStore(space, names, disk)
+        # A service will deliver what is announced.
+        notices = make_notices(settings, disk, vault if vault.is_open else None)
+        store = LocalStore(space, names, disk, notices=notices)
         store.journal = ChangeJournal(root, time.time)
         start(space)
         start(names)
+        start(notices)
         # A command does what it is to do; a service, or a check, sees to what a crash left.
         store.start(tidy=False)
         opened.push_async_callback(store.stop)

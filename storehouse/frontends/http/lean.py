@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from contextvars import copy_context
 from typing import Any, Literal
 
 from zope.interface import implementer
 
+from storehouse.core.asking import asker
 from storehouse.core.jobs import started
 from storehouse.core.streams import WholeStream
 from storehouse.errors import StorehouseError
@@ -120,13 +122,18 @@ class LeanRequest(DoorRequest):
         except StorehouseError as error:
             self.fail(error)
         else:
-            started(self._serve(respond))
+            # In a context of its own, as those of twisted.web are: of what it does, others learn who asked for it.
+            copy_context().run(self._start, respond)
         if self._response is not None:
             return self._response
         self._is_waited_for = True
         if not self._is_gone:
             self.channel.serving = self
         return OWED
+
+    def _start(self, respond: Callable[[DoorRequest], Awaitable[Reply | None]]) -> None:
+        asker.set(self)
+        started(self._serve(respond))
 
     async def _serve(self, respond: Callable[[DoorRequest], Awaitable[Reply | None]]) -> None:
         try:

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET
 
+from storehouse.core.asking import asker
 from storehouse.errors import BadRequest, InvalidName, Overloaded
 from storehouse.frontends.http.reply import LengthRequired, MethodNotAllowed, Reply
 from storehouse.frontends.http.request import DoorRequest, StreamingRequest
@@ -65,6 +66,7 @@ class Leaf(Resource):
         return NOT_DONE_YET
 
     async def _serve(self, request: StreamingRequest) -> None:
+        asker.set(request)
         try:
             if request.postpath and not self.takes_rest:
                 raise request.no_such_resource()

@@ -30,6 +30,7 @@ from storehouse.frontends.s3 import deleting as deleting
 from storehouse.frontends.s3 import fixed as fixed
 from storehouse.frontends.s3 import listing as listing
 from storehouse.frontends.s3 import multipart as multipart
+from storehouse.frontends.s3 import notifying as notifying
 from storehouse.frontends.s3 import objects as objects
 from storehouse.frontends.s3 import ownership as ownership
 from storehouse.frontends.s3 import policies as policies

@@ -19,7 +19,6 @@ __all__: list[str] = []
 _FOUND: Mapping[str, bytes] = {
     "GetBucketAccelerateConfiguration": document("AccelerateConfiguration"),
     "GetBucketLogging": document("BucketLoggingStatus"),
-    "GetBucketNotificationConfiguration": document("NotificationConfiguration"),
     "GetBucketRequestPayment": document("RequestPaymentConfiguration", text("Payer", "BucketOwner")),
     "GetBucketVersioning": document("VersioningConfiguration"),
     "ListBucketAnalyticsConfigurations": document("ListBucketAnalyticsConfigurationResult", text("IsTruncated", False)),

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterator
 from urllib.parse import quote, urlencode, urlsplit
 
+from storehouse.core.asking import by_form
 from storehouse.core.streams import GeneratorStream, IByteStream, Piece, limited
 from storehouse.core.turns import breath
 from storehouse.core.xmltext import XML, document, parse, text
@@ -128,6 +129,7 @@ class _Form:
 @handler("PostObject")
 async def post_object(call: Call) -> Reply:
     """Store the file of a form."""
+    by_form.set(True)
     form = _Form(call.body, _boundary(call))
     begun = await form.head()
     key = form.field("key")

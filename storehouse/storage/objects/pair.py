@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TypeVar
 
@@ -25,6 +25,7 @@ from storehouse.errors import (
     NoSuchVersion,
     OffsetMismatch,
     PreconditionFailed,
+    StorehouseError,
     Unavailable,
 )
 from storehouse.events import (
@@ -37,7 +38,9 @@ from storehouse.events import (
     VersionRemoved,
 )
 from storehouse.storage.dataspace.interfaces import IDataSpace, Part, Reader
-from storehouse.storage.namespace.interfaces import NULL, OFF, Changed, Entry, INamespace, Problem
+from storehouse.storage.namespace.interfaces import ENABLED, NULL, OFF, Changed, Entry, INamespace, Problem
+from storehouse.storage.notifications.interfaces import INotices
+from storehouse.storage.notifications.values import Change
 from storehouse.storage.objects.interfaces import ALWAYS, Condition, ObjectInfo, System
 from storehouse.storage.objects.metrics import StoreMetrics
 from storehouse.storage.objects.removing import Removing
@@ -51,6 +54,9 @@ _TRIES = 8
 
 # A tag of a data space, as against an MD5.
 _tag = re.compile("[0-9a-f]{48}(-[0-9]+)?")
+
+# What of the system metadata is announced when it changes, and as what.
+_ANNOUNCED = {"tagging": "ObjectTagging", "acl": "ObjectAcl"}
 
 # Most objects that the log reports as renamed on disk: a whole bucket may have been.
 _MOST_RENAMED = 100
@@ -80,13 +86,21 @@ class Pair:
     @ivar names: an L{INamespace}.
     @ivar locks: one a key.
     @ivar removing: decides which bytes are removed.
+    @ivar notices: announces changes; C{None} for none.
     """
 
     _log = Logger()
 
     def __init__(
-        self, space: IDataSpace, names: INamespace, disk: IDisk, events: Events, clock: Callable[[], float] = time.time
+        self,
+        space: IDataSpace,
+        names: INamespace,
+        disk: IDisk,
+        events: Events,
+        clock: Callable[[], float] = time.time,
+        notices: INotices | None = None,
     ) -> None:
+        self.notices = notices
         self.space = space
         self.names = names
         self.disk = disk
@@ -259,6 +273,31 @@ class Pair:
         self.removing.arriving.add(id)
         return id
 
+    def is_loud(self, bucket: str) -> bool:
+        """Whether a bucket may announce something."""
+        return self.notices is not None and not self.notices.is_silent(bucket)
+
+    async def _announced(
+        self, bucket: str, changes: Callable[[], Sequence[Change]], work: Callable[[], Deferred[T]]
+    ) -> T:
+        """
+        Make changes to keys that the caller holds, and announce them if the bucket does so: noted before, so that none is lost.
+
+        @param changes: says them.
+        @param work: makes them.
+        """
+        notices = self.notices
+        if notices is None or notices.is_silent(bucket):
+            return await finished(work())
+        intended: Sequence[int] = await finished(notices.intend(bucket, changes()))
+        try:
+            result = await finished(work())
+        except Exception:
+            await finished(notices.settle(intended))
+            raise
+        notices.made(intended)
+        return result
+
     async def publish(
         self,
         bucket: str,
@@ -266,12 +305,14 @@ class Pair:
         entry: Entry,
         condition: Condition = ALWAYS,
         then: Callable[[ObjectInfo], Awaitable[None]] | None = None,
+        by: str = "Put",
     ) -> ObjectInfo:
         """
         Give a key another object, whose bytes are there; to be called by who holds the key. If it fails, the bytes are
         to be given to L{Removing.refused}.
 
         @param then: called when it has it, before anybody is told. It does not fail.
+        @param by: how it was made: C{Put}, C{Post}, C{Copy} or C{CompleteMultipartUpload}.
         """
         before: list[Entry | None] = []
 
@@ -279,7 +320,11 @@ class Pair:
             check_condition(condition, there, bucket, key)
             before.append(there)
 
-        changed: Changed = await finished(self.names.publish(bucket, key, entry, check))
+        changed: Changed = await self._announced(
+            bucket,
+            lambda: [self._change(f"ObjectCreated:{by}", bucket, key, entry, self._new_version(bucket, entry))],
+            lambda: self.names.publish(bucket, key, entry, check),
+        )
         info = self.info_of(bucket, key, changed.entry or entry)
         if then is not None:
             await then(info)
@@ -292,10 +337,57 @@ class Pair:
         await self.removing.free(bucket, key, changed.removed)
         return info
 
+    def _new_version(self, bucket: str, entry: Entry) -> str:
+        """How a version, or a marker, that is about to be added will be named; empty in a bucket without versions."""
+        state = self.names.versioning(bucket)
+        return "" if state == OFF else entry.id if state == ENABLED else NULL
+
+    def _old_version(self, bucket: str, entry: Entry) -> str:
+        """How a version is named; empty in a bucket without versions."""
+        return "" if self.names.versioning(bucket) == OFF else entry.version
+
+    def _change(
+        self, name: str, bucket: str, key: str, entry: Entry, version: str, field: str = "", value: str | None = None
+    ) -> Change:
+        return Change(name, bucket, key, entry.id, max(0, entry.size), entry.etag, version, field, value)
+
+    def _described(self, bucket: str, key: str, entry: Entry, changes: Mapping[str, str | None]) -> Sequence[Change]:
+        """Of what is to be known of an object, what is announced."""
+        version = self._old_version(bucket, entry)
+        return [
+            self._change(
+                f"{_ANNOUNCED[field]}:{'Delete' if value is None and field == 'tagging' else 'Put'}",
+                bucket,
+                key,
+                entry,
+                version,
+                field,
+                value,
+            )
+            for field, value in changes.items()
+            if field in _ANNOUNCED
+        ]
+
     async def describe(
-        self, bucket: str, key: str, change: Callable[[Entry], Entry], condition: Condition, version: str | None
+        self,
+        bucket: str,
+        key: str,
+        change: Callable[[Entry], Entry],
+        condition: Condition,
+        version: str | None,
+        changes: Mapping[str, str | None],
     ) -> ObjectInfo:
-        """Have something else known of a version, whose ID stays; to be called by who holds the key."""
+        """
+        Have something else known of a version, whose ID stays; to be called by who holds the key.
+
+        @param changes: of its system metadata, among what C{change} does.
+        """
+        described: Sequence[Change] = ()
+        if self.is_loud(bucket):
+            try:
+                described = self._described(bucket, key, await self.version_of(bucket, key, version), changes)
+            except StorehouseError:
+                pass  # as it will say itself
         before: list[Entry] = []
 
         def checked(there: Entry) -> Entry:
@@ -307,7 +399,9 @@ class Pair:
             before.append(there)
             return change(there)
 
-        entry: Entry = await finished(self.names.revise(bucket, key, version, checked))
+        entry: Entry = await self._announced(
+            bucket, lambda: described, lambda: self.names.revise(bucket, key, version, checked)
+        )
         info = await self.info_of_version(bucket, key, entry, version)
         self._events.publish(ObjectChanged(bucket, key, info, self.info_of(bucket, key, before[-1], info.is_latest)))
         return info
@@ -330,7 +424,14 @@ class Pair:
             if there is None or there.id != source.id:
                 raise Unavailable(f"the object {bucket}/{key} became another one: try again")
 
-        freed, left = await finished(self.names.rename(bucket, key, new_key, entry, check, check_source))
+        freed, left = await self._announced(
+            bucket,
+            lambda: [
+                self._change("ObjectCreated:Copy", bucket, new_key, entry, ""),
+                self._change("ObjectRemoved:Delete", bucket, key, source, ""),
+            ],
+            lambda: self.names.rename(bucket, key, new_key, entry, check, check_source),
+        )
         self.removing.arriving.discard(entry.id)
         info, previous = info_of(new_key, entry), before[-1]
         if previous is None:
@@ -356,7 +457,15 @@ class Pair:
                 raise NoSuchKey(f"the bucket {bucket} has no key {key!r}")
 
         marker = Entry(new_id(), 0, "", self.now(), system=system)
-        changed: Changed = await finished(self.names.unpublish(bucket, key, None, check, marker))
+        removed: Sequence[Change] = ()
+        if self.names.versioning(bucket) != OFF:
+            version = self._new_version(bucket, marker)
+            removed = [self._change("ObjectRemoved:DeleteMarkerCreated", bucket, key, marker, version)]
+        elif self.is_loud(bucket) and (there := await self.current(bucket, key)) is not None:
+            removed = [self._change("ObjectRemoved:Delete", bucket, key, there, "")]
+        changed: Changed = await self._announced(
+            bucket, lambda: removed, lambda: self.names.unpublish(bucket, key, None, check, marker)
+        )
         info = self.info_of(bucket, key, before[-1]) if before else None
         if info is not None:
             self._events.publish(ObjectDeleted(bucket, key, info))
@@ -376,8 +485,12 @@ class Pair:
         except DamagedEntry:
             there = Entry(version, 0, "", 0, versioned=version != NULL)
         is_latest = await self.latest_of(bucket, key) == there.version
-        changed: Changed = await finished(
-            self.names.unpublish(bucket, key, version, lambda now: check_condition(condition, now, bucket, key))
+        changed: Changed = await self._announced(
+            bucket,
+            lambda: [self._change("ObjectRemoved:Delete", bucket, key, there, self._old_version(bucket, there))],
+            lambda: self.names.unpublish(
+                bucket, key, version, lambda now: check_condition(condition, now, bucket, key)
+            ),
         )
         info = self.info_of(bucket, key, there, is_latest)
         self._events.publish(VersionRemoved(bucket, key, info))

@@ -39,6 +39,9 @@ async def recover(pair: Pair) -> None:
     An upload that was being completed becomes the object that it was to be, since its parts are nowhere else any more.
     Other bytes that have no key are left to L{Removing<storehouse.storage.objects.removing.Removing>}.
     """
+    if pair.notices is not None:
+        # First of all: what keys have now is what they had when the process ended.
+        await finished(pair.notices.recover(pair.names))
     never_published = set(pair.names.unpublished)
     for id in list(pair.names.unsettled):
         if id in never_published:
@@ -66,7 +69,7 @@ async def _complete(pair: Pair, id: str, metadata: dict[str, list[str]]) -> bool
             return False
         reader = await finished(pair.space.get(id, 0, 0, expected=Part(0, "", entry.size)))
         reader.close()
-        await pair.publish(bucket, key, attrs.evolve(entry, tag=reader.etag))
+        await pair.publish(bucket, key, attrs.evolve(entry, tag=reader.etag), by="CompleteMultipartUpload")
     except (ValueError, IndexError, NoSuchBucket, InvalidName, Damaged) as error:
         _log.warn(
             "the upload for {bucket}/{key} cannot be completed: {error}", bucket=bucket, key=key, error=str(error)

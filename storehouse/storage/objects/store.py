@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from storehouse.core.asking import by_form
 from storehouse.core.disk import IDisk
 from storehouse.core.jobs import deferred, finished, settled
 from storehouse.core.operations import operation
@@ -26,6 +27,7 @@ from storehouse.errors import (
     InvalidPart,
     NoSuchObject,
     NoSuchUpload,
+    NotSupported,
     StorageFailed,
     StorehouseError,
     TooLarge,
@@ -35,6 +37,8 @@ from storehouse.events import Events
 from storehouse.storage.dataspace.interfaces import IDataSpace, Part, Reader
 from storehouse.storage.namespace.interfaces import OFF, Bucket, Entry, INamespace
 from storehouse.storage.namespace.values import checked_system
+from storehouse.storage.notifications.interfaces import INotices
+from storehouse.storage.notifications.values import CONFIGURATION
 from storehouse.storage.objects.check import check, compare, unserved
 from storehouse.storage.objects.interfaces import (
     ALWAYS,
@@ -111,6 +115,7 @@ class LocalObjectStore:
     @param space: a started L{IDataSpace}, which is also an C{IUploads} and an C{IInventory}.
     @param names: a started L{INamespace}.
     @param clock: tells the time, seconds since 1970 UTC.
+    @param notices: a started L{INotices}, which announces changes; C{None} for none.
     """
 
     _log = Logger()
@@ -122,8 +127,9 @@ class LocalObjectStore:
         disk: IDisk,
         events: Events | None = None,
         clock: Callable[[], float] = time.time,
+        notices: INotices | None = None,
     ) -> None:
-        self._pair = Pair(space, names, disk, events or Events(), clock)
+        self._pair = Pair(space, names, disk, events or Events(), clock, notices)
         self._uploads = UploadIndex(space)
         self._done = Completed()
         self.operations = self._pair.operations
@@ -196,6 +202,8 @@ class LocalObjectStore:
     async def delete_bucket(self, name: str) -> None:
         """See L{IObjectStore.delete_bucket}."""
         await finished(self._pair.names.delete_bucket(name))
+        if self._pair.notices is not None:
+            self._pair.notices.forget(name)
         await self._abort_all(name)
 
     @operation
@@ -217,7 +225,12 @@ class LocalObjectStore:
     async def set_bucket_config(self, bucket: str, kind: str, data: bytes | None) -> None:
         """See L{IObjectStore.set_bucket_config}."""
         _check_config(kind, data)
-        await finished(self._pair.names.set_bucket_config(bucket, kind, data))
+        if kind != CONFIGURATION or (data is None and self._pair.notices is None):
+            await finished(self._pair.names.set_bucket_config(bucket, kind, data))
+        elif self._pair.notices is None:
+            raise NotSupported("this store announces nothing")
+        else:
+            await finished(self._pair.notices.configure(bucket, data))
 
     @operation
     async def set_versioning(self, bucket: str, state: str) -> Bucket:
@@ -264,13 +277,13 @@ class LocalObjectStore:
             raise
         etag = tag.hexdigest() or part.etag
         entry = Entry(id, part.size, etag, pair.now(), content_type, metadata or {}, part.etag, kept or {})
-        return await self._publish(bucket, key, entry, condition)
+        return await self._publish(bucket, key, entry, condition, "Post" if by_form.get() else "Put")
 
-    async def _publish(self, bucket: str, key: str, entry: Entry, condition: Condition) -> ObjectInfo:
+    async def _publish(self, bucket: str, key: str, entry: Entry, condition: Condition, by: str) -> ObjectInfo:
         pair = self._pair
         try:
             async with pair.held(bucket, key):
-                return await pair.publish(bucket, key, entry, condition)
+                return await pair.publish(bucket, key, entry, condition, by=by)
         except BaseException:
             await pair.removing.refused(bucket, key, entry.id)
             raise
@@ -434,7 +447,7 @@ class LocalObjectStore:
             metadata=source.metadata if metadata is None else metadata,
             system=source.system if system is None else system,
         )
-        return await self._publish(bucket, key, entry, condition)
+        return await self._publish(bucket, key, entry, condition, "Copy")
 
     @operation
     async def rename(
@@ -502,7 +515,7 @@ class LocalObjectStore:
             return attrs.evolve(entry, system=_changed(entry.system, changes))
 
         async with self._pair.held(bucket, key):
-            return await self._pair.describe(bucket, key, change, condition, version)
+            return await self._pair.describe(bucket, key, change, condition, version, changes)
 
     @operation
     async def list_objects(
@@ -692,7 +705,7 @@ class LocalObjectStore:
                 await self._end_upload(bucket, begun_as, upload_id)
 
             try:
-                return await pair.publish(bucket, key, entry, condition, published)
+                return await pair.publish(bucket, key, entry, condition, published, "CompleteMultipartUpload")
             except BaseException:
                 await pair.removing.refused(bucket, key, id)
                 raise

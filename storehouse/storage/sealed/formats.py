@@ -46,6 +46,7 @@ from storehouse.storage.namespace.interfaces import Entry
 __all__ = [
     "ACCOUNTS",
     "BOUNDS",
+    "EVENTS",
     "FRAME",
     "MAX_NOTED",
     "RESUMABLE",
@@ -461,6 +462,7 @@ def no_such_key(bucket: str, key: str, id: str | None) -> NoSuchKey:
 #: The purposes that keys are derived for.
 ACCOUNTS = b"storehouse accounts 1: secret.key"
 RESUMABLE = b"storehouse resumable 1: states"
+EVENTS = b"storehouse events 1: spool"
 
 
 class KeyringCipher:

@@ -18,7 +18,6 @@ class FixedTests(S3Case):
         for line, root, text in (
             ("accelerate", "AccelerateConfiguration", ""),
             ("logging", "BucketLoggingStatus", ""),
-            ("notification", "NotificationConfiguration", ""),
             ("requestPayment", "RequestPaymentConfiguration", "BucketOwner"),
             ("versioning", "VersioningConfiguration", ""),
             ("inventory", "ListInventoryConfigurationsResult", "false"),

@@ -1,0 +1,71 @@
+"""What the object store reports changes to, and what events are sent to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from twisted.internet.defer import Deferred
+from zope.interface import Interface
+
+from storehouse.storage.namespace.interfaces import INamespace
+from storehouse.storage.notifications.values import Change
+
+__all__ = ["INotices", "ITarget"]
+
+
+class INotices(Interface):
+    """
+    Announces changes of objects.
+
+    A change is noted before it is made, together with the event that says it, and the note is on disk by then. If the process ends
+    before it is known whether the change was made, the next start looks: what was made, or may have been, is announced. So a change
+    that was acknowledged is, and one that was made and not acknowledged is, too.
+    """
+
+    def is_silent(bucket: str) -> bool:
+        """Whether a bucket is known to announce nothing. Does no I/O."""
+
+    def intend(bucket: str, changes: Sequence[Change]) -> Deferred[Sequence[int]]:
+        """
+        Note changes that are about to be made, by who holds their keys.
+
+        @return: fires with what L{settle} takes, for those that are announced, once the notes are on disk. Fails with
+            C{Unavailable} if there is no room for them, or C{StorageFailed}.
+        """
+
+    def made(numbers: Sequence[int]) -> None:
+        """The changes were made: announce them."""
+
+    def settle(numbers: Sequence[int]) -> Deferred[None]:
+        """It is not known whether changes were made: look, and announce those that were. Never fails."""
+
+    def recover(names: INamespace) -> Deferred[None]:
+        """
+        L{settle} those that the last process left, before other changes are made. Never fails.
+
+        @param names: tells what keys have, now and later.
+        """
+
+    def configure(bucket: str, data: bytes | None) -> Deferred[None]:
+        """
+        Have a bucket announce by other rules, which this checks and keeps, and send a test event to each destination.
+
+        @param data: as L{encode_rules<storehouse.storage.notifications.values.encode_rules>} makes it; C{None} for none.
+        @return: fires when it is durable. Fails with C{BadRequest}, or as the namespace does.
+        """
+
+    def forget(bucket: str) -> None:
+        """A bucket was removed."""
+
+
+class ITarget(Interface):
+    """Where events are sent."""
+
+    def send(number: int, body: bytes) -> Deferred[None]:
+        """
+        @param number: the same if it is sent again.
+        @return: fires when the other side has it for good. Fails with any C{StorehouseError}, and is tried again.
+        """
+
+    def close() -> Deferred[None]:
+        """Close connections."""

@@ -1,0 +1,216 @@
+"""Which changes are announced: rules of buckets, and notes of changes that are about to be made."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from storehouse.core.asking import asker
+from storehouse.core.jobs import deferred, finished
+from storehouse.errors import Damaged, NoSuchBucket, NoSuchKey, StorehouseError, Unavailable
+from storehouse.storage.namespace.interfaces import Entry, INamespace
+from storehouse.storage.notifications.interfaces import INotices
+from storehouse.storage.notifications.records import Circumstances, event_of, test_event
+from storehouse.storage.notifications.spool import Spool
+from storehouse.storage.notifications.values import (
+    CONFIGURATION,
+    Change,
+    Queued,
+    Rule,
+    check_rules,
+    decode_rules,
+    matching,
+)
+
+__all__ = ["Notices"]
+
+#: Buckets whose rules are kept in memory.
+_MOST_KNOWN = 10_000
+
+
+@implementer(INotices)
+class Notices:
+    """
+    See L{INotices}; a store of the service, to be started before the object store and closed after it.
+
+    @param destinations: their names.
+    @param region: as events say it.
+    @param clock: seconds since 1970 UTC.
+    @ivar woken: called when a destination has something to be sent, with its name.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        spool: Spool,
+        destinations: Collection[str] = (),
+        region: str = "us-east-1",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.woken: Callable[[str], object] = lambda destination: None
+        self.spool = spool
+        self._destinations = destinations
+        self._region = region
+        self._clock = clock
+        self._names: INamespace | None = None
+        self._known: dict[str, tuple[tuple[Rule, ...], str]] = {}
+        self._generation = 0
+
+    @property
+    def failed(self) -> StorehouseError | None:
+        """What it failed with for good."""
+        return self.spool.failed
+
+    def start(self) -> None:
+        """Open the spool, if there is one; in the caller's time. @raise StoreUnusable: if it cannot be used."""
+        self.spool.file.open(create=False)
+
+    @deferred
+    async def stop(self) -> None:
+        """Close the spool."""
+        await self.spool.closed()
+
+    # -- rules ---------------------------------------------------------------------------------
+
+    def is_silent(self, bucket: str) -> bool:
+        known = self._known.get(bucket)
+        return known is not None and not known[0]
+
+    def forget(self, bucket: str) -> None:
+        self._generation += 1
+        self._known.pop(bucket, None)
+
+    async def _rules(self, bucket: str) -> tuple[tuple[Rule, ...], str]:
+        """The rules of a bucket, and its owner."""
+        known = self._known.get(bucket)
+        if known is not None:
+            return known
+        names = self._names
+        if names is None:
+            raise Unavailable("the events have not been started")
+        generation = self._generation
+        try:
+            data = await names.bucket_config(bucket, CONFIGURATION)
+            owner = "" if data is None else (await names.get_bucket(bucket)).owner
+        except NoSuchBucket:
+            return (), ""
+        found = (() if data is None else decode_rules(data), owner)
+        if generation == self._generation:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[bucket] = found
+        return found
+
+    @deferred
+    async def configure(self, bucket: str, data: bytes | None) -> None:
+        names = self._names
+        if names is None:
+            raise Unavailable("the events have not been started")
+        rules = () if data is None else decode_rules(data)
+        check_rules(rules, self._destinations)
+        if rules:
+            await self.spool.opened(create=True)
+        try:
+            await finished(names.set_bucket_config(bucket, CONFIGURATION, data if rules else None))
+        finally:
+            self.forget(bucket)
+        about = self._circumstances()
+        for destination in dict.fromkeys(rule.destination for rule in rules):
+            number = self.spool.number(about.time)
+            body = test_event(bucket, about)
+            await finished(self.spool.do(self._insert, [(number, destination, None, body)], about.time))
+            self.woken(destination)
+
+    def _circumstances(self) -> Circumstances:
+        request = asker.get()
+        if request is None:
+            return Circumstances(self._clock())
+        return Circumstances(self._clock(), request.visitor, request.address, request.request_id)
+
+    # -- changes -------------------------------------------------------------------------------
+
+    @deferred
+    async def intend(self, bucket: str, changes: Sequence[Change]) -> Sequence[int]:
+        rules, owner = await self._rules(bucket)
+        announced = [(change, rule) for change in changes if (rule := matching(rules, change)) is not None]
+        if not announced:
+            return ()
+        await self.spool.opened(create=True)
+        about = self._circumstances()
+        events = []
+        for change, rule in announced:
+            number = self.spool.number(about.time)
+            body = event_of(change, rule, number, about, owner, self._region)
+            events.append((number, rule.destination, change, body))
+        await finished(self.spool.do(self._insert, events, about.time))
+        return [number for number, *_ in events]
+
+    def _insert(self, events: Sequence[tuple[int, str, Change | None, bytes]], now: float) -> None:
+        self.spool.check_room()
+        for number, destination, change, body in events:
+            self.spool.file.insert(number, destination, change, body, now)
+
+    def made(self, numbers: Sequence[int]) -> None:
+        for number in numbers:
+            self._make_ready(number)
+
+    def _make_ready(self, number: int) -> None:
+        def ready() -> str:
+            self.spool.file.make_ready(number)
+            found = self.spool.file.get(number)
+            return "" if found is None else found.destination
+
+        done = self.spool.do(ready)
+        # If that fails, the next start looks.
+        done.addCallbacks(self.woken, lambda failure: self._undone(number, failure.getErrorMessage()))
+
+    def _undone(self, number: int, reason: object) -> None:
+        self._log.error("the event {number:016X} waits for the next start: {reason}", number=number, reason=str(reason))
+
+    @deferred
+    async def settle(self, numbers: Sequence[int]) -> None:
+        for number in numbers:
+            try:
+                found = await finished(self.spool.do(self.spool.file.get, number))
+                if found is not None:
+                    await self._decide(found)
+            except StorehouseError as error:
+                self._undone(number, error.detail)
+
+    @deferred
+    async def recover(self, names: INamespace) -> None:
+        self._names = names
+        if not self.spool.file.is_open:
+            return
+        try:
+            left = await finished(self.spool.do(self.spool.file.intended))
+        except StorehouseError as error:
+            self._undone(0, error.detail)
+            return
+        await self.settle([each.number for each in left])
+
+    async def _decide(self, queued: Queued) -> None:
+        if queued.change is None or await self._was_made(queued.change):
+            self._make_ready(queued.number)
+        else:
+            await finished(self.spool.do(self.spool.file.remove, queued.number))
+
+    async def _was_made(self, change: Change) -> bool:
+        """Whether a change was made, or may have been."""
+        assert self._names is not None
+        looking: Deferred[Entry] = self._names.look_up(change.bucket, change.key, change.id or None)
+        is_there, entry = True, None
+        try:
+            entry = await finished(looking)
+        except (NoSuchKey, NoSuchBucket):
+            is_there = False
+        except Damaged:
+            return True
+        if change.field:
+            return entry is not None and entry.system.get(change.field) == change.value
+        return is_there is not change.name.endswith(":Delete")
