@@ -29,6 +29,11 @@ def events() -> None:
     """
     Events of objects that are in the spool of a root: those that wait for their delivery, and dead letters, which were given up
     after notify-keep. It works on the files, also beside a running service.
+
+    \b
+    Examples:
+      storehouse events ls --root /srv/storehouse --dead
+      storehouse events retry --to hooks
     """
 
 
