@@ -27,8 +27,8 @@ _TABLE = 10_000
 @click.group("events")
 def events() -> None:
     """
-    Events of objects that are in the spool of a root: those that wait for their delivery, and dead letters, which were given up
-    after notify-keep. It works on the files, also beside a running service.
+    Events of objects that are in the spool of a root: those that wait for their delivery, and
+    dead letters, which were given up after notify-keep. It works on the files, also beside a running service.
 
     \b
     Examples:

@@ -55,6 +55,7 @@ GROUPS = {
     "keys": "keyring",
     "config": "twistd storehouse",
     "s3": "--ephemeral",
+    "events": "dead letters",
 }
 
 

@@ -102,6 +102,40 @@ class AnnouncedTests(NoticesCase):
         self.assertEqual(len(self.target.tried), size)
         self.assertEqual(self.states(), [])
 
+    def test_versions(self) -> None:
+        """Where a bucket keeps versions, each event names its own."""
+        self.make_bucket()
+        done, store = self.successResultOf, self.store
+        self.put("a")
+        done(store.set_versioning("box", "enabled"))
+        first = self.put("a").version
+        done(store.set_system("box", "a", {"tagging": "x=y"}, version="null"))
+        marker = done(store.delete("box", "a")).version
+        self.failureResultOf(store.delete("box", "none"), NoSuchKey)
+        missing = done(store.delete("box", "none", mark_missing=True)).version
+        done(store.delete("box", "a", version=marker))
+        self.failureResultOf(store.delete("box", "a", version=marker), NoSuchKey)
+        done(store.delete("box", "a", version=first))
+        done(store.set_versioning("box", "suspended"))
+        self.put("a")
+        done(store.delete("box", "a"))
+        records = [each["Records"][0] for each in self.target.taken if "Records" in each]
+        self.assertEqual(
+            [(each["eventName"], each["s3"]["object"].get("versionId")) for each in records],
+            [
+                ("ObjectCreated:Put", None),
+                ("ObjectCreated:Put", first),
+                ("ObjectTagging:Put", "null"),
+                ("ObjectRemoved:DeleteMarkerCreated", marker),
+                ("ObjectRemoved:DeleteMarkerCreated", missing),
+                ("ObjectRemoved:Delete", marker),
+                ("ObjectRemoved:Delete", first),
+                ("ObjectCreated:Put", "null"),
+                ("ObjectRemoved:DeleteMarkerCreated", "null"),
+            ],
+        )
+        self.assertEqual(self.states(), [])
+
     def test_filter(self) -> None:
         self.make_bucket("s3:ObjectCreated:Put", prefix="a/", suffix=".jpg")
         for key in ("a/1.jpg", "b/2.jpg", "a/3.png"):
@@ -179,7 +213,7 @@ class KilledTests(NoticesCase):
     CHANGES: tuple[tuple[str, Callable[[Any], Deferred[Any]], str], ...] = (
         ("publish", lambda store: store.put("box", "a", BytesStream([b"new"]), 3), "ObjectCreated:Put a"),
         ("publish", lambda store: store.copy("box", "a", "box", "b"), "ObjectCreated:Copy a"),
-        ("publish", lambda store: store.set_system("box", "a", {"tagging": "x=y"}), "ObjectTagging:Put a"),
+        ("revise", lambda store: store.set_system("box", "a", {"tagging": "x=y"}), "ObjectTagging:Put a"),
         ("unpublish", lambda store: store.delete("box", "a"), "ObjectRemoved:Delete a"),
     )
 
@@ -221,6 +255,29 @@ class KilledTests(NoticesCase):
             self.hung.append(change(self.store).addErrback(lambda failure: None))
             self.assertEqual(self.states(), [INTENDED])
             delattr(self.names, method)
+            self.kill()
+            expected.append(name)
+            self.assertEqual(self.target.names, expected)
+
+    def test_after_versions(self) -> None:
+        """The same of versions and markers."""
+        self.successResultOf(self.store.set_versioning("box", "enabled"))
+        version = self.put("a").version
+        self.target.taken.clear()
+        expected = []
+        for change, name in (
+            (lambda: self.store.delete("box", "a"), "ObjectRemoved:DeleteMarkerCreated a"),
+            (lambda: self.store.delete("box", "a", version=version), "ObjectRemoved:Delete a"),
+        ):
+            real = self.names.unpublish
+
+            def hang(*args: Any, real: Any = real, **kwargs: Any) -> Deferred[None]:
+                self.successResultOf(real(*args, **kwargs))
+                return self.hang()
+
+            self.patch(self.names, "unpublish", hang)
+            self.hung.append(change().addErrback(lambda failure: None))
+            del self.names.unpublish
             self.kill()
             expected.append(name)
             self.assertEqual(self.target.names, expected)
