@@ -523,6 +523,7 @@ class MakeServiceTests(SynchronousTestCase):
             "append_log",
             "data_space",
             "namespace",
+            "events",
             "objects",
             "resumable",
             "accounts",
@@ -535,7 +536,7 @@ class MakeServiceTests(SynchronousTestCase):
 
     def test_doors_that_are_off(self) -> None:
         service = self.make(append="off")
-        stores = ["data_space", "namespace", "objects", "resumable", "accounts", "uploads"]
+        stores = ["data_space", "namespace", "events", "objects", "resumable", "accounts", "uploads"]
         self.assertEqual(
             (list(service.sites), list(service.stores)),
             (["objects", "sfsp", "https", "s3", "admin"], ["keyring", "stamps", *stores]),
@@ -556,7 +557,7 @@ class MakeServiceTests(SynchronousTestCase):
         self.assertEqual(list(service.stores), ["keyring", "stamps", "append_log", *stores[:-2]])
         self.assertEqual(service.tls, {})
         service = self.make(https="off")
-        stores = ["append_log", "data_space", "namespace", "objects", "resumable", "accounts"]
+        stores = ["append_log", "data_space", "namespace", "events", "objects", "resumable", "accounts"]
         self.assertEqual(
             (list(service.sites), list(service.stores)),
             (["append", "objects", "sfsp", "s3", "admin"], ["keyring", "stamps", *stores]),
@@ -621,7 +622,7 @@ class ObjectsTests(TestCase):
         try:
             store: Any = service.stores["data_space"]
             await store.put("ab", BytesStream(b"some text"), None, {})
-            names = ("service", "keyring", "stamps", "data_space", "namespace", "objects", "resumable")
+            names = ("service", "keyring", "stamps", "data_space", "namespace", "events", "objects", "resumable")
             self.assertEqual(service.parts(), dict.fromkeys(names, ""))
             shown = await deferToThread(fetch, f"http://127.0.0.1:{service.ports['admin'].getHost().port}/metrics")
             for line in (

@@ -320,11 +320,16 @@ class Pair:
             check_condition(condition, there, bucket, key)
             before.append(there)
 
-        changed: Changed = await self._announced(
-            bucket,
-            lambda: [self._change(f"ObjectCreated:{by}", bucket, key, entry, self._new_version(bucket, entry))],
-            lambda: self.names.publish(bucket, key, entry, check),
-        )
+        changed: Changed
+        if self.is_loud(bucket):
+            changed = await self._announced(
+                bucket,
+                lambda: [self._change(f"ObjectCreated:{by}", bucket, key, entry, self._new_version(bucket, entry))],
+                lambda: self.names.publish(bucket, key, entry, check),
+            )
+        else:
+            # As _announced does; there are a few frames less.
+            changed = await finished(self.names.publish(bucket, key, entry, check))
         info = self.info_of(bucket, key, changed.entry or entry)
         if then is not None:
             await then(info)
