@@ -566,7 +566,9 @@ class LocalNamespace:
                     # The tree decides whether there is none.
                     found, looked = await self._look_again(number, data, key_path), True
                     condition(found.object)
-            plan = self._planned(number, data, key_path, entry, found, state, keep)
+            # Which may be older than the current one; there is one at most.
+            null = await self._version(number, data, key_path, NULL, None) if state == SUSPENDED else None
+            plan = self._planned(number, data, key_path, entry, found, null, state, keep)
             # Bytes that may belong to another key are not recorded: recovery might remove them.
             intended = [self.journal.intend(bucket, key, [entry.id], KEPT if again else NEW)]
             if plan.gone is not None:
@@ -598,10 +600,15 @@ class LocalNamespace:
         key_path: KeyPath,
         entry: Entry,
         found: _Found,
+        null: Entry | None,
         state: str,
         keep: bool | None,
     ) -> _Plan:
-        """What becomes of the versions of a key when another one is published."""
+        """
+        What becomes of the versions of a key when another one is published.
+
+        @param null: its null version, if that is replaced.
+        """
         there, known = found.trusted, found.known
         is_same = found.expected == entry.id
         if there is not None and is_same:
@@ -618,10 +625,8 @@ class LocalNamespace:
         gone: Entry | None = None
         if not is_same and known and not keep:
             gone = there
-        elif state == SUSPENDED and keep and not is_same:
-            gone = self.upkeep.get_version(number, data, key_path.key, None)
-            if gone is not None and gone.id == entry.id:
-                gone = None
+        elif null is not None and keep and not is_same and null.id not in (entry.id, found.expected):
+            gone = null
         # The file of a version that cannot be read is set aside where it would have been removed.
         is_dropped = not known and not keep and not is_same
         replaced = gone.id if gone is not None else found.expected if is_dropped else None

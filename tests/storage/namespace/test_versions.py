@@ -186,6 +186,24 @@ class DamageTests(VersionCase):
         now(self.driven.namespace.reindex())
         self.assertEqual(self.listed(), self.WHOLE[:3])
 
+    def test_without_index(self) -> None:
+        """While the index cannot be used versions are found in the files: the null version is replaced, others stay."""
+        names = self.driven.namespace
+        now(names.set_versioning("bucket", SUSPENDED))
+        self.driven.publish("a", entry(6))
+        now(names.set_versioning("bucket", ENABLED))
+        self.driven.publish("a", entry(7))
+        now(names.set_versioning("bucket", SUSPENDED))
+        names.upkeep.break_off("tried")
+        self.assertEqual(now(names.look_up("bucket", "a", "null")).id, entry(6).id)
+        self.assertEqual([each.id for each in self.driven.publish("a", entry(8))], [entry(6).id])
+        self.assertEqual([each.id for each in self.driven.unpublish("a", id="null")], [entry(8).id])
+        self.assertEqual([each.id[-1] for each in self.driven.versions("a")], ["7", "3", "2", "1"])
+        self.assertRaises(DeleteMarkerFound, self.driven.look_up, "b")
+        self.restart()
+        self.assertEqual((self.listed()[0], self.kinds()), (("a", "7", True), []))
+        self.flushLoggedErrors()
+
     def test_rows(self) -> None:
         """Rows that are missing, too many or wrong are found, and made good."""
         index = self.driven.namespace.upkeep.index
