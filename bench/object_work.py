@@ -20,8 +20,8 @@ from twisted.python.failure import Failure
 
 from bench.space_work import drain
 from bench.space_work import in_flight as _in_flight
-from storehouse.core.disk import DiskThreads, InlineDisk
 from storehouse.core.files import Files
+from storehouse.core.jobs import DiskThreads, InlineDisk
 from storehouse.core.platform import keep_freed_memory
 from storehouse.core.streams import BytesStream
 from storehouse.errors import NoSuchBucket

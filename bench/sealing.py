@@ -25,7 +25,7 @@ from twisted.internet.defer import Deferred
 
 from bench.harness import CHECKOUT, BenchError, Spread, add_rounds, format_table, progress, workspace
 from bench.space_work import drain, id_of, in_flight
-from storehouse.core.disk import DiskThreads
+from storehouse.core.jobs import DiskThreads
 from storehouse.core.keys.keyring import Derivation
 from storehouse.core.keys.vault import Vault
 from storehouse.core.platform import keep_freed_memory

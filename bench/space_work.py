@@ -21,7 +21,7 @@ from zlib import crc32
 
 from twisted.internet.defer import Deferred, DeferredList
 
-from storehouse.core.disk import DiskThreads
+from storehouse.core.jobs import DiskThreads
 from storehouse.core.platform import keep_freed_memory
 from storehouse.core.streams import BytesStream, IByteStream, Piece, closing
 from storehouse.storage.dataspace.formats import find_hash

@@ -83,7 +83,7 @@ def _streaming_site(target: Path | None) -> Any:
     # Imported here so that our modules add nothing to what twisted.web needs by itself.
     from storehouse.config.settings import ConnectionSettings
     from storehouse.frontends.http.reply import json_reply
-    from storehouse.frontends.http.resource import Leaf, Root
+    from storehouse.frontends.http.request import Leaf, Root
     from storehouse.frontends.http.site import DoorSite
 
     class Sink(Leaf):

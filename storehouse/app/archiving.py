@@ -23,8 +23,7 @@ from storehouse.archive.roll_checker import AnyRollChecker
 from storehouse.archive.scan import MAX_RECORD
 from storehouse.config import OFF, Settings, tables
 from storehouse.config.shipping import DestinationSettings, S3Settings, ShipperSettings, StoreSettings
-from storehouse.core.disk import IDisk
-from storehouse.core.jobs import deferred
+from storehouse.core.jobs import IDisk, deferred
 from storehouse.core.turns import Reactor
 from storehouse.errors import InvalidSetting, StorehouseError
 from storehouse.events import Events, StoreFailed

@@ -16,8 +16,7 @@ from twisted.logger import Logger
 from storehouse.app.lifecycle import StorehouseService
 from storehouse.app.sealing import make_accounts
 from storehouse.config import Settings
-from storehouse.core.disk import IDisk
-from storehouse.core.jobs import deferred, settled
+from storehouse.core.jobs import IDisk, deferred, settled
 from storehouse.core.keys.vault import Vault
 from storehouse.core.turns import Reactor
 from storehouse.storage.accounts.local import LocalAccounts, show_first_key, show_sign_in_link

@@ -24,8 +24,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from storehouse.core.attempts import Attempts
-from storehouse.core.disk import IDisk
-from storehouse.core.jobs import deferred, settled
+from storehouse.core.jobs import IDisk, deferred, settled
 from storehouse.core.turns import breath
 from storehouse.errors import StorehouseError
 from storehouse.events import AccessChanged, AccessDecided, Events

@@ -30,10 +30,10 @@ from twisted.python.log import callWithContext
 
 from storehouse.config import Settings
 from storehouse.core.addresses import Address, find_address
-from storehouse.core.disk import DiskThreads
 from storehouse.core.exits import Exits
 from storehouse.core.fast.tcp import accept_few, make_eager
 from storehouse.core.filesystem import disk_troubles
+from storehouse.core.jobs import DiskThreads
 from storehouse.core.logs import JSONLinesObserver, line_writer
 from storehouse.core.opening import Opening
 from storehouse.core.platform import missing_features, raise_file_limit

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 
 from storehouse.config import Settings
-from storehouse.core.disk import IDisk
+from storehouse.core.jobs import IDisk
 from storehouse.core.keys.masterkey import read_key_file
 from storehouse.core.keys.vault import Vault
 from storehouse.core.names import check_prefix

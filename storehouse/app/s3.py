@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from storehouse.app.lifecycle import StorehouseService
 from storehouse.config import Settings
 from storehouse.core.budget import ByteBudget
-from storehouse.core.disk import IDisk
+from storehouse.core.jobs import IDisk
 from storehouse.core.turns import Reactor
 from storehouse.frontends.http.site import DoorSite, Guard
 from storehouse.frontends.s3.access.authorize import authorize

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from twisted.internet.interfaces import IReactorTime
 
 from storehouse.config import Settings
-from storehouse.core.disk import IDisk
 from storehouse.core.files import read_regular
 from storehouse.core.highwayhash import IS_FAST
+from storehouse.core.jobs import IDisk
 from storehouse.core.keys.keyring import Keyring
 from storehouse.core.keys.vault import Vault
 from storehouse.core.stamps import STAMPS, Stamps

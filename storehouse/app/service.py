@@ -38,9 +38,8 @@ from storehouse.app.sealing import (
 from storehouse.config import Settings
 from storehouse.config.shipping import StoreSettings
 from storehouse.core.budget import ByteBudget
-from storehouse.core.disk import DiskThreads
 from storehouse.core.exits import Exits
-from storehouse.core.jobs import deferred, whole
+from storehouse.core.jobs import DiskThreads, deferred, whole
 from storehouse.core.native import MISSING
 from storehouse.core.platform import file_limit
 from storehouse.core.root import RootLock

@@ -19,8 +19,7 @@ from storehouse.app.lifecycle import StorehouseService
 from storehouse.app.sealing import BUCKET
 from storehouse.config import Settings
 from storehouse.core.budget import ByteBudget
-from storehouse.core.disk import IDisk
-from storehouse.core.jobs import deferred, settled
+from storehouse.core.jobs import IDisk, deferred, settled
 from storehouse.core.tls.server import ServerTLS
 from storehouse.core.turns import Reactor
 from storehouse.errors import AlreadyExists

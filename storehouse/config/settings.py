@@ -16,7 +16,7 @@ import attrs
 
 from storehouse.config.option import option, prefix
 from storehouse.config.tables import Tables
-from storehouse.core.peers import TrustedProxies
+from storehouse.core.proxies import TrustedProxies
 from storehouse.core.values import (
     GIB,
     KIB,

@@ -6,7 +6,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable
 
-from storehouse.core.peers import network_of
+from storehouse.core.budget import network_of
 
 __all__ = ["Attempts"]
 

@@ -23,15 +23,17 @@ from bisect import insort
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable
 from contextlib import asynccontextmanager
+from ipaddress import IPv6Address, ip_address
 from typing import Generic, TypeVar
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from storehouse.core.proxies import plain_address
 from storehouse.errors import Overloaded, Unavailable
 
-__all__ = ["ByteBudget", "Hold", "Shares", "StreamMemory"]
+__all__ = ["ByteBudget", "Hold", "Shares", "StreamMemory", "network_of"]
 
 #: Bodies of at most so many bytes are small, unless that is more than an eighth of the budget.
 _SMALL = 1 << 20
@@ -50,6 +52,17 @@ H = TypeVar("H", bound=Hashable)
 
 def _never() -> bool:
     return False
+
+
+def network_of(peer: str) -> str:
+    """What counts as one client: an address of IPv4, or the 2^64 of IPv6 that one host is given; any other text by itself."""
+    if ":" not in peer:
+        return peer[:100]
+    try:
+        address = ip_address(plain_address(peer))
+    except ValueError:
+        return peer[:100]
+    return str(IPv6Address(int(address) >> 64 << 64)) if isinstance(address, IPv6Address) else str(address)
 
 
 class _Waiting:

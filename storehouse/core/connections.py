@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator
 from contextlib import asynccontextmanager
+from functools import lru_cache
+from ipaddress import ip_address
 from typing import Generic, Protocol, TypeVar
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITransport
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, ITransport
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from storehouse.core.budget import ByteBudget, Shares
+from storehouse.core.budget import ByteBudget, Shares, network_of
 from storehouse.core.fast.names import require
 from storehouse.core.fast.tcp import missing_names, unsent
-from storehouse.core.peers import network_of
+from storehouse.core.proxies import UNIX, plain_address
 from storehouse.errors import Overloaded, ShareUsedUp, TooManyConnections
 
-__all__ = ["BRIEF", "LONG", "Backlog", "Connections", "IdleWatch", "Lingering", "Pace"]
+__all__ = ["BRIEF", "LONG", "Backlog", "Connections", "IdleWatch", "Lingering", "Pace", "is_loopback", "source_of"]
 
 
 class _Connection(Protocol):
@@ -493,3 +497,45 @@ class Lingering:
     def _end(self) -> None:
         self._call = None
         self._on_end()
+
+
+# -- where a connection comes from -----------------------------------------------------------------
+
+#: C{struct ucred} of Linux: process, user, group.
+_credentials = struct.Struct("3i")
+
+
+def is_loopback(address: IAddress) -> bool:
+    """Whether an end of a connection, an C{IAddress}, is one by which a machine reaches itself; not that of a socket file."""
+    return _is_loopback(getattr(address, "host", ""))
+
+
+@lru_cache(1024)
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(plain_address(host)).is_loopback
+    except ValueError:
+        return False
+
+
+def source_of(transport: object) -> str:
+    """
+    Where a connection comes from, for an audit: the address of its peer; at a socket file C{unix uid=UID pid=PID}, of the process
+    that has connected, where the system tells (Linux), else C{unix}; empty if nothing is known.
+
+    @param transport: an C{ITransport}.
+    """
+    peer = getattr(transport, "getPeer", lambda: None)()
+    host = getattr(peer, "host", None)
+    if host is not None:
+        return str(host)
+    if peer is None or not hasattr(peer, "name"):
+        return ""
+    try:
+        data = transport.getHandle().getsockopt(  # type: ignore[attr-defined]
+            socket.SOL_SOCKET, socket.SO_PEERCRED, _credentials.size
+        )
+        pid, uid, _ = _credentials.unpack(data)
+    except (AttributeError, OSError, struct.error):
+        return UNIX
+    return f"{UNIX} uid={uid} pid={pid}"

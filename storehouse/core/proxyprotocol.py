@@ -42,7 +42,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from storehouse.core.peers import TrustedProxies
+from storehouse.core.proxies import TrustedProxies
 from storehouse.errors import InvalidRequest
 
 __all__ = ["Decoded", "ProxiedFactory", "decode_proxy", "proxied_endpoint"]
@@ -259,7 +259,7 @@ class _ProxiedEndpoint:
 
 
 def proxied_endpoint(
-    below: IStreamServerEndpoint, trusted: TrustedProxies, reactor: IReactorTime
+    below: IStreamServerEndpoint, trusted: TrustedProxies | None, reactor: IReactorTime
 ) -> IStreamServerEndpoint:
     """An endpoint that understands the PROXY protocol from the proxies that are trusted; C{below} itself if there are none."""
-    return _ProxiedEndpoint(below, trusted, reactor) if trusted else below
+    return below if trusted is None or not trusted else _ProxiedEndpoint(below, trusted, reactor)

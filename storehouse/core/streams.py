@@ -29,8 +29,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
-from storehouse.core.disk import IDisk
-from storehouse.core.jobs import over
+from storehouse.core.jobs import IDisk, over
 from storehouse.errors import SizeMismatch, TooLarge
 
 __all__ = [

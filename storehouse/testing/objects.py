@@ -6,7 +6,7 @@ import time
 
 from twisted.internet.interfaces import IReactorTime
 
-from storehouse.core.disk import InlineDisk
+from storehouse.core.jobs import InlineDisk
 from storehouse.events import Events
 from storehouse.storage.notifications.interfaces import INotices
 from storehouse.storage.objects.store import LocalObjectStore

@@ -16,7 +16,7 @@ from storehouse.app.acting import acting_doors, managed, permitted, stream_right
 from storehouse.app.audit import Audit, CommandChanges, journal_of
 from storehouse.config import Settings
 from storehouse.config.settings import ArchiveSettings, ObjectsSettings, SFSPSettings
-from storehouse.core.disk import InlineDisk
+from storehouse.core.jobs import InlineDisk
 from storehouse.errors import Forbidden, NoSpace, Unavailable
 from storehouse.events import AccessChanged, AccessDecided, Events
 from storehouse.storage.accounts.interfaces import Rights

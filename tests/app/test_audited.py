@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from storehouse.app.local.accounts import JournaledAccounts
 from storehouse.app.local.store import LocalStore
 from storehouse.config.settings import ArchiveSettings, ConnectionSettings
-from storehouse.core.disk import InlineDisk
+from storehouse.core.jobs import InlineDisk
 from storehouse.events import AccessChanged, AccessDecided
 from storehouse.frontends.archive.door import ArchiveDoor
 from storehouse.frontends.http.site import DoorSite

@@ -17,8 +17,8 @@ from storehouse.app.local.waiting import run
 from storehouse.app.sealing import make_space, make_vault, make_wormer
 from storehouse.cli import main
 from storehouse.config import Settings, load_settings
-from storehouse.core.disk import InlineDisk
 from storehouse.core.files import Files
+from storehouse.core.jobs import InlineDisk
 from storehouse.core.keys.vault import Vault
 from storehouse.core.root import RootLock
 from storehouse.core.streams import BytesStream, PushedStream, read_all

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.cli import main
-from storehouse.core.disk import InlineDisk
+from storehouse.core.jobs import InlineDisk
 from storehouse.core.keys.keyring import Derivation
 from storehouse.core.keys.vault import Vault
 from storehouse.core.root import RootLock

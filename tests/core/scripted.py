@@ -8,7 +8,7 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import TestCase
 
-from storehouse.core.disk import DiskThreads
+from storehouse.core.jobs import DiskThreads
 
 __all__ = ["Server", "ServerTestCase", "answer"]
 

@@ -6,7 +6,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.budget import ByteBudget, Hold, Shares
+from storehouse.core.budget import ByteBudget, Hold, Shares, network_of
 from storehouse.errors import Overloaded, Unavailable
 
 MIB = 1 << 20
@@ -287,6 +287,21 @@ class BodyTests(SynchronousTestCase):
 
 class ShareTests(SynchronousTestCase):
     """L{Shares}."""
+
+    def test_networks(self) -> None:
+        """One host has 2^64 addresses of IPv6, and one of IPv4, however that is written."""
+        for address, network in (
+            ("192.0.2.1", "192.0.2.1"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("::ffff:c000:201", "192.0.2.1"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+            ("2001:DB8:1:2::", "2001:db8:1:2::"),
+            ("fe80::1%eth0", "fe80::"),
+            ("::1", "::"),
+            ("", ""),
+            ("no:address", "no:address"),
+        ):
+            self.assertEqual(network_of(address), network)
 
     def test_several_holders(self) -> None:
         """A place is in the share of each of them; the one that is used up is named."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import sys
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
+from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.connections import Connections, IdleWatch
+from storehouse.core.connections import Connections, IdleWatch, source_of
 from storehouse.errors import ShareUsedUp, TooManyConnections
 
 
@@ -179,3 +183,34 @@ class IdleWatchTests(SynchronousTestCase):
         self.assertEqual([watch.idle(now, (1, 5)) for now in (106.0, 107.0)], [0, 1])
         watch.reset()
         self.assertEqual([watch.idle(now, (1, 5)) for now in (110.0, 112.0)], [0, 2])
+
+
+class SourceTests(SynchronousTestCase):
+    """Where connections come from."""
+
+    def test_source(self) -> None:
+        """Where a connection comes from: at a socket file the process at its other end, where the system says."""
+
+        class Transport:
+            peer: object = UNIXAddress(None)
+
+            def getPeer(self) -> object:
+                return self.peer
+
+        class WithHandle(Transport):
+            def getHandle(self) -> socket.socket:
+                return ours
+
+        ours, theirs = socket.socketpair(socket.AF_UNIX)
+        self.addCleanup(ours.close)
+        self.addCleanup(theirs.close)
+        found = source_of(WithHandle())
+        if sys.platform == "linux":
+            self.assertEqual(found, f"unix uid={os.getuid()} pid={os.getpid()}")
+        self.assertEqual(source_of(Transport()), "unix")
+        ours.close()
+        self.assertEqual(source_of(WithHandle()), "unix")
+        tcp = Transport()
+        tcp.peer = IPv4Address("TCP", "192.0.2.1", 5)
+        self.assertEqual(source_of(tcp), "192.0.2.1")
+        self.assertEqual(source_of(object()), "")

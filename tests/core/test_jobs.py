@@ -13,8 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from storehouse.core.disk import DiskThreads, IDisk, InlineDisk
-from storehouse.core.jobs import KeyedLocks, Repeated, Slots, deferred, settled, whole
+from storehouse.core.jobs import DiskThreads, IDisk, InlineDisk, KeyedLocks, Repeated, Slots, deferred, settled, whole
 from tests.integration.process import PATIENCE
 
 

@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.peers import TrustedProxies
+from storehouse.core.proxies import TrustedProxies
 from storehouse.core.proxyprotocol import ProxiedFactory, decode_proxy
 from storehouse.errors import InvalidRequest
 

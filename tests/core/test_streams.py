@@ -9,8 +9,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.disk import InlineDisk
-from storehouse.core.jobs import deferred
+from storehouse.core.jobs import InlineDisk, deferred
 from storehouse.core.streams import (
     PIECE,
     Beside,

@@ -13,7 +13,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from storehouse.core.disk import InlineDisk
+from storehouse.core.jobs import InlineDisk
 from storehouse.core.streams import BytesStream, PushedStream, read_all
 from storehouse.errors import NoSuchObject, NoSuchUpload, StorageFailed
 from storehouse.storage.dataspace.interfaces import Part

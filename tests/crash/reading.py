@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from storehouse.config.settings import AppendSettings
-from storehouse.core.disk import InlineDisk
+from storehouse.core.jobs import InlineDisk
 from storehouse.storage.appendlog.log import LocalAppendLog
 from tests.crash.clients import Answer, is_whole
 from tests.crash.session import HandReactor

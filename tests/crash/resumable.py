@@ -19,8 +19,8 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from storehouse.core.disk import InlineDisk
 from storehouse.core.files import Files
+from storehouse.core.jobs import InlineDisk
 from storehouse.core.streams import BytesStream, PushedStream, read_all
 from storehouse.errors import AlreadyExists, ChecksumMismatch, NoSuchKey, UploadGone
 from storehouse.storage.resumable.local import LocalResumableUploads, ResumableSettings

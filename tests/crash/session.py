@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from storehouse.config.settings import AppendSettings
 from storehouse.core.digests import fnv1a32
-from storehouse.core.disk import InlineDisk
+from storehouse.core.jobs import InlineDisk
 from storehouse.storage.appendlog.interfaces import Durability
 from storehouse.storage.appendlog.log import LocalAppendLog
 from tests.crash.recording import Killed, Recorder, RecordingFiles

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from storehouse.core.disk import InlineDisk
+from storehouse.core.jobs import InlineDisk
 from storehouse.core.streams import BytesStream, read_all
 from storehouse.errors import NoSpace, NoSuchKey, StorageFailed, Unavailable
 from storehouse.events import Events, ObjectDeleted, ObjectReplaced, ObjectStored

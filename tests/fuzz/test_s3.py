@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from random import Random
 
-from storehouse.core.disk import InlineDisk
+from storehouse.core.jobs import InlineDisk
 from storehouse.core.xmltext import parse
 from storehouse.errors import AlreadyExists
 from storehouse.frontends.s3.access.authorize import authorize

@@ -17,14 +17,13 @@ from typing import Any
 
 from storehouse.app.lifecycle import StorehouseService
 from storehouse.config import load_settings
-from storehouse.core.disk import DiskThreads
+from storehouse.core.jobs import DiskThreads
 from storehouse.core.root import RootLock
 from storehouse.core.tls.contexts import peer_common_name
 from storehouse.core.tls.server import ServerTLS, choose_source
 from storehouse.errors import StartFailed, TooLarge
 from storehouse.frontends.http.reply import OCTETS, Reply, json_reply, text_reply
-from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.resource import Leaf, Root
+from storehouse.frontends.http.request import Leaf, Root, StreamingRequest
 from storehouse.frontends.http.site import DoorSite, security_fields
 from tests.integration.process import CHECKOUT, PATIENCE
 

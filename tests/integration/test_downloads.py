@@ -12,10 +12,10 @@ from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 
 from storehouse.config.settings import ConnectionSettings
-from storehouse.core.disk import DiskThreads
+from storehouse.core.jobs import DiskThreads
 from storehouse.core.streams import BytesStream
 from storehouse.events import Events
-from storehouse.frontends.http.resource import Root
+from storehouse.frontends.http.request import Root
 from storehouse.frontends.http.site import DoorSite
 from storehouse.frontends.upload.download import Downloads
 from storehouse.frontends.upload.intake import Activity

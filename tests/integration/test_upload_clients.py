@@ -20,9 +20,9 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import TestCase
 
 from storehouse.config.settings import ConnectionSettings
-from storehouse.core.disk import DiskThreads
+from storehouse.core.jobs import DiskThreads
 from storehouse.core.streams import read_all
-from storehouse.frontends.http.resource import Root
+from storehouse.frontends.http.request import Root
 from storehouse.frontends.http.site import DoorSite
 from storehouse.frontends.upload.intake import Activity, Intake, UploadMemory
 from storehouse.frontends.upload.upload import FormUpload, Upload

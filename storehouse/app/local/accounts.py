@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from storehouse.app.sealing import make_accounts
 from storehouse.config import Settings
-from storehouse.core.disk import InlineDisk
+from storehouse.core.jobs import InlineDisk
 from storehouse.core.keys.vault import Vault
 from storehouse.core.root import check_owner
 from storehouse.errors import StartFailed

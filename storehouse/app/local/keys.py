@@ -11,7 +11,7 @@ import attrs
 from storehouse.app.local.waiting import run
 from storehouse.app.sealing import make_stamps, make_vault, make_wormer
 from storehouse.config import Settings
-from storehouse.core.disk import InlineDisk
+from storehouse.core.jobs import InlineDisk
 from storehouse.core.keys.keyring import Derivation
 from storehouse.core.root import RootLock
 from storehouse.errors import Damaged, InvalidSetting, NoSuchObject, NoSuchUpload, StartFailed

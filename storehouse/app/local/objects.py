@@ -8,7 +8,7 @@ from collections.abc import Callable
 from storehouse.app.local.waiting import run
 from storehouse.app.sealing import make_stamps
 from storehouse.config import Settings
-from storehouse.core.disk import InlineDisk
+from storehouse.core.jobs import InlineDisk
 from storehouse.core.root import RootLock
 from storehouse.errors import DamagedEntry, DamagedObject, NoSuchObject, NoSuchUpload, StartFailed
 from storehouse.storage.dataspace.directory import Layout, check_format, names_in

@@ -13,8 +13,8 @@ from twisted.internet.task import deferLater
 from storehouse.app.archiving import make_destination
 from storehouse.config import Settings
 from storehouse.config.shipping import DestinationSettings, S3Settings, ShipperSettings, StoreSettings, SwiftSettings
-from storehouse.core.disk import DiskThreads
 from storehouse.core.files import Files
+from storehouse.core.jobs import DiskThreads
 from storehouse.core.turns import Reactor
 from storehouse.errors import InvalidSetting
 from storehouse.events import ArchiveShipped, Events, ShippingFailed

@@ -14,8 +14,7 @@ from zope.interface import implementer
 from storehouse.app.notifying import make_notices
 from storehouse.app.sealing import make_names, make_space, make_stamps, make_vault, make_wormer
 from storehouse.config import Settings
-from storehouse.core.disk import IDisk, InlineDisk
-from storehouse.core.jobs import deferred
+from storehouse.core.jobs import IDisk, InlineDisk, deferred
 from storehouse.core.keys.masterkey import take_master_key
 from storehouse.core.root import RootLock
 from storehouse.core.streams import IByteStream, Piece

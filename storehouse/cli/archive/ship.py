@@ -32,7 +32,7 @@ from storehouse.cli.reactor import run
 from storehouse.cli.store import Opener, printable
 from storehouse.config import load_settings
 from storehouse.config.shipping import DestinationSettings
-from storehouse.core.disk import DiskThreads
+from storehouse.core.jobs import DiskThreads
 from storehouse.errors import StorehouseError
 from storehouse.storage.objects.interfaces import IObjectStore
 

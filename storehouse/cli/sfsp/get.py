@@ -13,7 +13,7 @@ from storehouse.cli.progress import Progress
 from storehouse.cli.sfsp.remote import NAME, Remote, direct_writer, remote_options
 from storehouse.clients.sfsp import SFSPClient, get_file, stream_file
 from storehouse.clients.sfsp.files import hand_over
-from storehouse.core.disk import DiskThreads
+from storehouse.core.jobs import DiskThreads
 
 __all__ = ["command"]
 

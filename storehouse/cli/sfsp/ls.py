@@ -13,7 +13,7 @@ from storehouse.cli.output import Output
 from storehouse.cli.sfsp.remote import NAME, Remote, direct_writer, remote_options
 from storehouse.clients.sfsp import SFSPClient
 from storehouse.clients.sfsp.reasons import shown
-from storehouse.core.disk import DiskThreads
+from storehouse.core.jobs import DiskThreads
 
 __all__ = ["command"]
 

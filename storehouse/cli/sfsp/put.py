@@ -11,7 +11,7 @@ from storehouse.cli.options import progress_option
 from storehouse.cli.progress import Progress
 from storehouse.cli.sfsp.remote import NAME, Remote, parse_chunk, remote_options
 from storehouse.clients.sfsp import Incomplete, SFSPClient, put_file
-from storehouse.core.disk import DiskThreads
+from storehouse.core.jobs import DiskThreads
 from storehouse.errors import AlreadyExists, Conflict
 
 __all__ = ["command"]

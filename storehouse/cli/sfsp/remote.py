@@ -26,7 +26,7 @@ from storehouse.cli.errors import CommandError, reason_of
 from storehouse.cli.output import Output
 from storehouse.cli.reactor import run
 from storehouse.clients.sfsp import SFSPClient
-from storehouse.core.disk import DiskThreads
+from storehouse.core.jobs import DiskThreads
 from storehouse.core.sfsp import MAX_ID
 from storehouse.core.values import parse_size
 from storehouse.errors import InvalidAnswer, RemoteRefused, RemoteUnavailable

@@ -13,7 +13,7 @@ from storehouse.cli.sfsp.put import default_name
 from storehouse.cli.sfsp.remote import NAME, Remote, parse_chunk, remote_options
 from storehouse.clients.sfsp import Incomplete, SFSPClient, resume_file
 from storehouse.clients.sfsp.files import Sent
-from storehouse.core.disk import DiskThreads
+from storehouse.core.jobs import DiskThreads
 
 __all__ = ["command"]
 

@@ -20,9 +20,8 @@ from storehouse.clients.sfsp.client import SFSPClient
 from storehouse.clients.sfsp.connection import ChunkReader
 from storehouse.clients.sfsp.ranges import Ranges
 from storehouse.clients.sfsp.reasons import shown
-from storehouse.core.disk import IDisk
 from storehouse.core.files import read_exactly
-from storehouse.core.jobs import deferred, settled, whole
+from storehouse.core.jobs import IDisk, deferred, settled, whole
 from storehouse.core.streams import Beside, GeneratorStream, IByteStream, Piece, StreamClosed
 from storehouse.errors import AlreadyExists, Conflict, NoSuchChunk, SizeMismatch, StorehouseError
 

@@ -30,7 +30,7 @@ from twisted.internet.ssl import Certificate, CertificateOptions, TLSVersion, tr
 from zope.interface import implementer
 
 from storehouse.core.fast.tls import secured_factory
-from storehouse.core.peers import NOBODY, TrustedProxies
+from storehouse.core.proxies import TrustedProxies
 from storehouse.core.proxyprotocol import proxied_endpoint
 from storehouse.core.sockets import BACKLOG, AskedReactor
 from storehouse.core.tls.certificates import Pair
@@ -246,7 +246,7 @@ def completed(description: str) -> str:
 
 
 def server_endpoint(
-    reactor: IReactorTime, description: str, client_ca: str = "", trusted: TrustedProxies = NOBODY
+    reactor: IReactorTime, description: str, client_ca: str = "", trusted: TrustedProxies | None = None
 ) -> IStreamServerEndpoint:
     """
     The endpoint that a text describes.
@@ -294,7 +294,7 @@ def endpoint_pair(description: str) -> Pair:
 
 
 def secured_endpoint(
-    reactor: IReactorTime, description: str, tls: IOpenSSLServerConnectionCreator, trusted: TrustedProxies = NOBODY
+    reactor: IReactorTime, description: str, tls: IOpenSSLServerConnectionCreator, trusted: TrustedProxies | None = None
 ) -> IStreamServerEndpoint:
     """
     The endpoint that a text describes, with TLS of ours. What an C{ssl:} endpoint says of TLS is not used: its

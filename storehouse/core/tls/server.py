@@ -19,7 +19,7 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
 
 from storehouse.core.addresses import find_address
-from storehouse.core.disk import IDisk
+from storehouse.core.jobs import IDisk
 from storehouse.core.tls.certificates import (
     LOCAL_NAMES,
     CertificateSource,

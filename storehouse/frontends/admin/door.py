@@ -13,8 +13,7 @@ from twisted.web.resource import IResource
 from storehouse import __version__
 from storehouse.core.native import MISSING
 from storehouse.frontends.http.reply import Reply, json_reply, metrics_reply, text_reply
-from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.resource import Leaf, Root, check_fields
+from storehouse.frontends.http.request import Leaf, Root, StreamingRequest, check_fields
 
 __all__ = ["AdminDoor", "ReadinessMetric", "versions"]
 

@@ -19,8 +19,7 @@ from storehouse.frontends.append.resource import (
     prefix_of,
 )
 from storehouse.frontends.http.reply import JSON, Reply
-from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.resource import check_body
+from storehouse.frontends.http.request import StreamingRequest, check_body
 from storehouse.storage.appendlog.interfaces import Durability, IAppendLog
 
 __all__ = [

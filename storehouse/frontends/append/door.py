@@ -15,8 +15,7 @@ from storehouse.frontends.append.read import Get, GetMulti, Scan
 from storehouse.frontends.append.resource import LogResource, check_fields, prefix_of
 from storehouse.frontends.http.lane import ILane
 from storehouse.frontends.http.reply import Reply, json_reply, text_reply
-from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.resource import Leaf, Root
+from storehouse.frontends.http.request import Leaf, Root, StreamingRequest
 from storehouse.frontends.http.site import refuse_browsers
 from storehouse.storage.appendlog.interfaces import IAppendLog
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from storehouse.core.names import DEFAULT_PREFIX, check_identifier, check_prefix
 from storehouse.errors import BadRequest, InvalidName
-from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.resource import Leaf, check_fields, number_of
+from storehouse.frontends.http.request import Leaf, StreamingRequest, check_fields, number_of
 from storehouse.storage.appendlog.interfaces import Durability, IAppendLog
 
 __all__ = ["LogResource", "check_fields", "durability_of", "identifier_of", "number_of", "prefix_of"]

@@ -39,8 +39,7 @@ from storehouse.frontends.archive.records import (
     payload_of,
 )
 from storehouse.frontends.http.reply import ClientGone, Reply, json_reply, text_reply
-from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.resource import Leaf, Root, check_body, check_fields
+from storehouse.frontends.http.request import Leaf, Root, StreamingRequest, check_body, check_fields
 from storehouse.storage.streams.interfaces import Archive, IRecordSource, IStreams, NewRecord
 
 __all__ = ["ArchiveDoor"]

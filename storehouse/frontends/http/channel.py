@@ -28,10 +28,10 @@ from twisted.web.http import HTTPChannel
 from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
-from storehouse.core.connections import Backlog, IdleWatch, Lingering, Pace
+from storehouse.core.budget import network_of
+from storehouse.core.connections import Backlog, IdleWatch, Lingering, Pace, is_loopback
 from storehouse.core.fast.names import lacking
 from storehouse.core.fast.tcp import LARGE_READS
-from storehouse.core.peers import is_loopback, network_of
 from storehouse.core.sockets import has_left
 from storehouse.core.turns import breath, is_spent
 from storehouse.errors import RequestTimeout, StorehouseError

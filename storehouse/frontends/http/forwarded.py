@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from twisted.web.http_headers import Headers
 
-from storehouse.core.peers import TrustedProxies, plain_address
+from storehouse.core.proxies import TrustedProxies, plain_address
 
 __all__ = ["forwarded_address", "forwarded_is_secure"]
 

@@ -65,7 +65,7 @@ class LeanLane:
     """
     See L{ILane}.
 
-    @param respond: serves a request, as a L{Leaf<storehouse.frontends.http.resource.Leaf>} does.
+    @param respond: serves a request, as a L{Leaf<storehouse.frontends.http.request.Leaf>} does.
     """
 
     prefixes = (b"GET /", b"HEAD /", b"PUT /", b"DELETE /")

@@ -17,8 +17,7 @@ from storehouse.core.streams import IByteStream
 from storehouse.core.turns import breath
 from storehouse.errors import BadRequest, InvalidRange, PreconditionFailed, StorehouseError, Unavailable
 from storehouse.frontends.http.reply import ClientGone, Reply, error_reply
-from storehouse.frontends.http.request import DoorRequest
-from storehouse.frontends.http.resource import field_of
+from storehouse.frontends.http.request import DoorRequest, field_of
 
 __all__ = [
     "MOST_RANGES",

@@ -27,19 +27,18 @@ from twisted.web.http import datetimeToString
 from twisted.web.resource import IResource
 
 from storehouse.config.settings import ConnectionSettings
-from storehouse.core.budget import ByteBudget, Shares
+from storehouse.core.budget import ByteBudget, Shares, network_of
 from storehouse.core.connections import Connections
 from storehouse.core.fast.names import require
 from storehouse.core.fast.tcp import unsent
-from storehouse.core.peers import NOBODY, TrustedProxies, network_of
+from storehouse.core.proxies import TrustedProxies
 from storehouse.core.tls.contexts import own_names
 from storehouse.errors import ForgedRequest, ShareUsedUp
 from storehouse.frontends.http.channel import DoorChannel, missing_names
 from storehouse.frontends.http.forwarded import forwarded_address, forwarded_is_secure
 from storehouse.frontends.http.lane import ILane, PlanCache
 from storehouse.frontends.http.reply import Misdirected, Reply, encode_reply, error_reply
-from storehouse.frontends.http.request import DoorRequest, StreamingRequest, host_name
-from storehouse.frontends.http.resource import is_browser
+from storehouse.frontends.http.request import DoorRequest, StreamingRequest, host_name, is_browser
 from storehouse.frontends.http.shown import shown, shown_name
 
 __all__ = ["DoorSite", "Guard", "refuse_browsers", "refuse_other_sites", "security_fields"]
@@ -207,7 +206,7 @@ class DoorSite(server.Site):
     @param name: the door's name in logs and metrics.
     @param fields: tells the C{fields}.
     @ivar budget: the memory for what requests bring and for what of answers was not read yet; of several doors.
-    @ivar trusted: proxies that are believed for whom they make requests.
+    @ivar trusted: proxies that are believed for whom they make requests; C{None} for none.
     @ivar guard: refuses what pages of other sites ask for; C{None} for a door that browsers do not reach.
     @ivar asks: whether the door asks who one is, so that lines of the access log have a user.
     @ivar begin: called with each request when it begins, before anything of it is looked at.
@@ -230,7 +229,7 @@ class DoorSite(server.Site):
         fields: Callable[[], tuple[tuple[bytes, bytes], ...]] = tuple,
         budget: ByteBudget | None = None,
         guard: Guard | None = None,
-        trusted: TrustedProxies = NOBODY,
+        trusted: TrustedProxies | None = None,
     ) -> None:
         require(missing_names())
         server.Site.__init__(self, resource, parsePOSTFormSubmission=False, reactor=reactor)
@@ -247,7 +246,7 @@ class DoorSite(server.Site):
         self.guard = guard
         self._plans = PlanCache(lane) if lane is not None else None
         self._guarded = PlanCache(lane, guard.knows) if lane is not None and guard is not None else None
-        self.trusted = trusted
+        self.trusted = trusted or None
         each = limits.connections_per_address
         self.connections = Connections(name, limits.max_connections, reactor, self._time, self._tick, each)
         # Requests that proxies make, by whom they make them for.
@@ -278,7 +277,7 @@ class DoorSite(server.Site):
 
     def address_of(self, peer: IAddress | None) -> str:
         """The address that a connection is counted for; empty for one of a proxy, and of a socket file."""
-        return "" if self.trusted.trusts_peer(peer) else getattr(peer, "host", "")
+        return "" if self.trusted is not None and self.trusted.trusts_peer(peer) else getattr(peer, "host", "")
 
     def count_forwarded(self, request: DoorRequest) -> None:
         """
@@ -286,7 +285,7 @@ class DoorSite(server.Site):
 
         @raise ShareUsedUp: if that one has too many.
         """
-        if not self.trusted.trusts_peer(request.client):
+        if self.trusted is None or not self.trusted.trusts_peer(request.client):
             return
         found = forwarded_address(request.requestHeaders, self.trusted)
         if found is not None:

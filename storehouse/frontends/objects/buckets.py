@@ -9,8 +9,7 @@ import attrs
 from storehouse.errors import BadRequest
 from storehouse.events import AccessChanged
 from storehouse.frontends.http.reply import MethodNotAllowed, Reply, json_reply, long_json_reply
-from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.resource import Leaf, check_fields, number_of, text_of
+from storehouse.frontends.http.request import Leaf, StreamingRequest, check_fields, number_of, text_of
 from storehouse.frontends.objects.params import json_object, metadata_in, names_in_path
 from storehouse.storage.objects.interfaces import IObjectStore, Metadata
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from storehouse.frontends.http.reply import Reply, text_reply
-from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.resource import Leaf, Root, check_fields
+from storehouse.frontends.http.request import Leaf, Root, StreamingRequest, check_fields
 from storehouse.frontends.objects.buckets import Buckets
 from storehouse.frontends.objects.hold import Hold, IHolds
 from storehouse.frontends.objects.objects import Copy, Info, Objects

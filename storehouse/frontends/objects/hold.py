@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from storehouse.frontends.http.reply import MethodNotAllowed, Reply, json_reply
-from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.resource import Leaf, check_fields
+from storehouse.frontends.http.request import Leaf, StreamingRequest, check_fields
 from storehouse.frontends.objects.params import names_in_path
 
 __all__ = ["Hold", "IHolds"]

@@ -10,8 +10,7 @@ import attrs
 
 from storehouse.errors import BadRequest, InvalidRange
 from storehouse.frontends.http.reply import OCTETS, Reply, json_reply
-from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.resource import Leaf, check_body, check_fields
+from storehouse.frontends.http.request import Leaf, StreamingRequest, check_body, check_fields
 from storehouse.frontends.http.sending import (
     content_range,
     open_selected,

@@ -10,8 +10,7 @@ from storehouse.core.jsontext import SHORT, Member, read_members, take_json
 from storehouse.core.names import guessed_type
 from storehouse.core.turns import breath
 from storehouse.errors import BadRequest, MalformedBody, TooLarge
-from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.resource import decoded, field_of
+from storehouse.frontends.http.request import StreamingRequest, decoded, field_of
 from storehouse.storage.objects.interfaces import ALWAYS, Condition, Metadata
 
 __all__ = [

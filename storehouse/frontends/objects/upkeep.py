@@ -16,8 +16,7 @@ import attrs
 
 from storehouse.errors import BadRequest, Conflict, StorehouseError
 from storehouse.frontends.http.reply import ClientGone
-from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.resource import Leaf, check_fields
+from storehouse.frontends.http.request import Leaf, StreamingRequest, check_fields
 from storehouse.frontends.objects.params import flag_of, json_object
 
 __all__ = ["Check", "IRekeying", "Reindex", "Rekey"]

@@ -13,8 +13,7 @@ import attrs
 from storehouse.errors import BadRequest
 from storehouse.events import AccessChanged
 from storehouse.frontends.http.reply import Reply, json_reply, long_json_reply
-from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.resource import Leaf, check_fields
+from storehouse.frontends.http.request import Leaf, StreamingRequest, check_fields
 from storehouse.frontends.objects.params import json_object, names_in_path
 from storehouse.storage.accounts.interfaces import IAccounts, NewKey, Rights, read_rights
 

@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from storehouse.config.settings import S3Settings
 from storehouse.core.connections import Ahead
-from storehouse.core.disk import IDisk
+from storehouse.core.jobs import IDisk
 from storehouse.core.streams import IByteStream
 from storehouse.core.xmltext import Node, parse_in_turns
 from storehouse.frontends.http.request import DoorRequest, lower_fields

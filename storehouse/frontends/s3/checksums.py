@@ -21,7 +21,7 @@ from storehouse.core.checksums import (
     decoded,
     encoded,
 )
-from storehouse.core.disk import IDisk
+from storehouse.core.jobs import IDisk
 from storehouse.core.streams import IByteStream, Piece, WholeStream, beside, updating
 from storehouse.frontends.s3.errors import S3Error
 

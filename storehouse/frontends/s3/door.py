@@ -18,8 +18,7 @@ from twisted.web.resource import IResource
 from storehouse.errors import StorehouseError
 from storehouse.frontends.http.lean import LeanLane
 from storehouse.frontends.http.reply import Reply
-from storehouse.frontends.http.request import DoorRequest, host_name
-from storehouse.frontends.http.resource import Leaf
+from storehouse.frontends.http.request import DoorRequest, Leaf, host_name
 from storehouse.frontends.s3 import acls as acls
 from storehouse.frontends.s3 import appending as appending
 from storehouse.frontends.s3 import attributes as attributes

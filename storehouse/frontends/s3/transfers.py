@@ -13,8 +13,7 @@ from contextlib import contextmanager
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from storehouse.core.budget import Shares, StreamMemory
-from storehouse.core.peers import network_of
+from storehouse.core.budget import Shares, StreamMemory, network_of
 from storehouse.errors import TooManyUploads
 from storehouse.frontends.s3.access.caller import Caller
 from storehouse.frontends.s3.signing.bodies import BATCH

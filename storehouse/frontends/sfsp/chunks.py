@@ -16,8 +16,7 @@ from urllib.parse import quote_from_bytes
 
 import attrs
 
-from storehouse.core.disk import IDisk
-from storehouse.core.jobs import KeyedLocks, Slots
+from storehouse.core.jobs import IDisk, KeyedLocks, Slots
 from storehouse.core.sfsp import MAX_ID, encode_ids
 from storehouse.core.streams import IByteStream
 from storehouse.core.turns import breath

@@ -15,10 +15,10 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
 from storehouse.config.settings import ConnectionSettings, SFSPSettings
-from storehouse.core.budget import ByteBudget
+from storehouse.core.budget import ByteBudget, network_of
 from storehouse.core.connections import Backlog, Connections
 from storehouse.core.fast.tcp import unsent
-from storehouse.core.peers import NOBODY, TrustedProxies, network_of
+from storehouse.core.proxies import TrustedProxies
 from storehouse.core.sfsp import List, Receive, Send
 from storehouse.core.sockets import has_left
 from storehouse.frontends.sfsp.answers import Answer
@@ -60,7 +60,7 @@ class SFSPFactory(Factory):
         access_log: bool = False,
         name: str = "sfsp",
         budget: ByteBudget | None = None,
-        trusted: TrustedProxies = NOBODY,
+        trusted: TrustedProxies | None = None,
     ) -> None:
         self.chunks = chunks
         self.reactor = reactor
@@ -68,7 +68,7 @@ class SFSPFactory(Factory):
         self.limits = limits
         self.name = name
         self.budget = budget or ByteBudget(256 << 20, reactor, limits.idle_timeout)
-        self.trusted = trusted
+        self.trusted = trusted or None
         self.connections = Connections(
             name, limits.max_connections, reactor, self._time, each=limits.connections_per_address
         )
@@ -116,7 +116,7 @@ class SFSPFactory(Factory):
 
     def _address_of(self, peer: IAddress | None) -> str:
         """The address that a connection is counted for; empty for one of a proxy, and of a socket file."""
-        return "" if self.trusted.trusts_peer(peer) else getattr(peer, "host", "")
+        return "" if self.trusted is not None and self.trusted.trusts_peer(peer) else getattr(peer, "host", "")
 
     def joined(self, connection: SFSPConnection) -> None:
         """A connection is open."""

@@ -13,9 +13,8 @@ from io import FileIO
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from storehouse.core.disk import IDisk
 from storehouse.core.files import NO_SPACE
-from storehouse.core.jobs import whole
+from storehouse.core.jobs import IDisk, whole
 from storehouse.core.streams import GeneratorStream, IByteStream, Piece
 from storehouse.errors import NoSpace, Unavailable
 

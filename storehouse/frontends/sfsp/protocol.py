@@ -15,9 +15,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from storehouse.core.connections import Backlog, IdleWatch, Lingering, Pace
+from storehouse.core.connections import Backlog, IdleWatch, Lingering, Pace, source_of
 from storehouse.core.fast.tcp import LARGE_READS
-from storehouse.core.peers import source_of
 from storehouse.core.sfsp import (
     Code,
     List,

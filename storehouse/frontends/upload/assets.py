@@ -19,8 +19,7 @@ import attrs
 
 from storehouse.errors import NotFound
 from storehouse.frontends.http.reply import Reply
-from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.resource import Leaf
+from storehouse.frontends.http.request import Leaf, StreamingRequest
 
 __all__ = ["Asset", "Assets", "StaticFiles", "load_assets"]
 

@@ -11,11 +11,18 @@ from prometheus_client import CollectorRegistry
 from twisted.internet.interfaces import IReactorTime
 
 from storehouse.config.settings import HTTPSSettings
-from storehouse.core.disk import IDisk
+from storehouse.core.jobs import IDisk
 from storehouse.errors import BadRequest, NotSignedIn
 from storehouse.frontends.http.reply import Reply, error_reply
-from storehouse.frontends.http.request import DoorRequest, StreamingRequest
-from storehouse.frontends.http.resource import Leaf, Root, accepts_html, check_fields, is_browser
+from storehouse.frontends.http.request import (
+    DoorRequest,
+    Leaf,
+    Root,
+    StreamingRequest,
+    accepts_html,
+    check_fields,
+    is_browser,
+)
 from storehouse.frontends.upload import pages
 from storehouse.frontends.upload.assets import StaticFiles, load_assets
 from storehouse.frontends.upload.download import Downloads

@@ -17,8 +17,7 @@ from twisted.logger import Logger
 
 from storehouse.errors import BadRequest, InvalidRange
 from storehouse.frontends.http.reply import OCTETS, MethodNotAllowed, Reply, json_reply
-from storehouse.frontends.http.request import StreamingRequest, parse_query
-from storehouse.frontends.http.resource import Leaf, check_fields, decoded, text_of
+from storehouse.frontends.http.request import Leaf, StreamingRequest, check_fields, decoded, parse_query, text_of
 from storehouse.frontends.http.sending import (
     Selection,
     check_conditions,

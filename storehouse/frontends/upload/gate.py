@@ -19,7 +19,7 @@ from twisted.internet.interfaces import ITransport
 from twisted.logger import Logger
 
 from storehouse.core.attempts import Attempts
-from storehouse.core.peers import network_of
+from storehouse.core.budget import network_of
 from storehouse.core.tls.contexts import peer_common_name
 from storehouse.errors import (
     BadRequest,
@@ -33,8 +33,7 @@ from storehouse.errors import (
     SignInRefused,
 )
 from storehouse.events import AccessDecided
-from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.resource import check_fields
+from storehouse.frontends.http.request import StreamingRequest, check_fields
 from storehouse.frontends.http.shown import shown_name
 from storehouse.storage.accounts.interfaces import LINK_PARAMETERS, Grant, IAccounts, Session, User
 from storehouse.storage.objects.interfaces import Condition, IObjectStore

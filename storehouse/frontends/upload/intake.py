@@ -39,8 +39,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from storehouse.core.budget import Shares
-from storehouse.core.disk import IDisk
-from storehouse.core.jobs import over
+from storehouse.core.jobs import IDisk, over
 from storehouse.core.names import candidates, claim, guessed_type
 from storehouse.core.streams import Beside, BytesStream, GeneratorStream, IByteStream, Piece, stage
 from storehouse.errors import (
@@ -58,8 +57,7 @@ from storehouse.errors import (
 )
 from storehouse.frontends.http.multipart import without_home
 from storehouse.frontends.http.reply import OCTETS
-from storehouse.frontends.http.request import RequestBody
-from storehouse.frontends.http.resource import decoded
+from storehouse.frontends.http.request import RequestBody, decoded
 from storehouse.frontends.upload.gate import LINK, Visitor
 from storehouse.storage.objects.interfaces import ALWAYS, Condition, IObjectStore, ObjectInfo
 

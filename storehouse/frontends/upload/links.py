@@ -15,8 +15,7 @@ from storehouse.core.values import parse_size
 from storehouse.errors import BadRequest, Forbidden, InvalidName, MalformedBody
 from storehouse.events import AccessChanged
 from storehouse.frontends.http.reply import Reply, json_reply
-from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.resource import Leaf, accepts_html, check_fields
+from storehouse.frontends.http.request import Leaf, StreamingRequest, accepts_html, check_fields
 from storehouse.frontends.upload import pages
 from storehouse.frontends.upload.gate import Gate
 from storehouse.frontends.upload.sessions import check_form_token

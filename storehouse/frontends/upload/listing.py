@@ -8,8 +8,7 @@ from urllib.parse import quote
 from storehouse.core.turns import breath
 from storehouse.errors import BadRequest
 from storehouse.frontends.http.reply import Reply, long_json_reply
-from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.resource import accepts_html, check_fields, number_of, text_of
+from storehouse.frontends.http.request import StreamingRequest, accepts_html, check_fields, number_of, text_of
 from storehouse.frontends.upload import pages
 from storehouse.frontends.upload.finding import Found, Wanted, find
 from storehouse.frontends.upload.gate import Gate, Visitor

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from storehouse.frontends.http.reply import Reply, json_reply
-from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.resource import Leaf, check_fields
+from storehouse.frontends.http.request import Leaf, StreamingRequest, check_fields
 from storehouse.frontends.upload.gate import Gate
 from storehouse.storage.resumable.interfaces import IResumableUploads
 

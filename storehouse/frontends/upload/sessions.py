@@ -11,8 +11,7 @@ from twisted.logger import Logger
 from storehouse.errors import BadRequest, NotSignedIn, SignInRefused
 from storehouse.events import AccessChanged, AccessDecided
 from storehouse.frontends.http.reply import Reply, error_reply, json_reply
-from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.resource import Leaf, accepts_html, check_fields
+from storehouse.frontends.http.request import Leaf, StreamingRequest, accepts_html, check_fields
 from storehouse.frontends.upload import pages
 from storehouse.frontends.upload.gate import TOKEN_FIELD, Attempts, Gate, Visitor
 from storehouse.frontends.upload.smallforms import local_path, read_form, see_other

@@ -16,11 +16,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
-from storehouse.core.disk import IDisk
+from storehouse.core.jobs import IDisk
 from storehouse.errors import Unavailable
 from storehouse.frontends.http.reply import Reply, json_reply, metrics_reply
-from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.resource import Leaf, accepts_html, check_fields
+from storehouse.frontends.http.request import Leaf, StreamingRequest, accepts_html, check_fields
 from storehouse.frontends.upload import pages
 from storehouse.frontends.upload.gate import Gate, Visitor
 from storehouse.frontends.upload.intake import Activity, Series, UploadMemory

@@ -28,8 +28,15 @@ from storehouse.errors import (
 )
 from storehouse.frontends.http.multipart import Event, Field, FormLimits, MultipartReader, PartBegun, boundary_of
 from storehouse.frontends.http.reply import MethodNotAllowed, Reply, error_reply, json_reply
-from storehouse.frontends.http.request import RequestBody, StreamingRequest
-from storehouse.frontends.http.resource import Leaf, accepts_html, check_body, check_fields, field_of
+from storehouse.frontends.http.request import (
+    Leaf,
+    RequestBody,
+    StreamingRequest,
+    accepts_html,
+    check_body,
+    check_fields,
+    field_of,
+)
 from storehouse.frontends.upload import pages
 from storehouse.frontends.upload.gate import TOKEN_FIELD, Gate, Visitor, check_query
 from storehouse.frontends.upload.intake import (

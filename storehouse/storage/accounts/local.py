@@ -40,9 +40,8 @@ from twisted.logger import Logger
 
 from storehouse.config.settings import HTTPSSettings
 from storehouse.core.checksummed import decode_checksummed, encode_checksummed
-from storehouse.core.disk import IDisk
 from storehouse.core.files import NO_SPACE, Files, open_stored, read_exactly
-from storehouse.core.jobs import deferred, whole
+from storehouse.core.jobs import IDisk, deferred, whole
 from storehouse.core.platform import optional_module
 from storehouse.errors import (
     Damaged,

@@ -15,9 +15,8 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from storehouse.config.settings import AppendSettings
-from storehouse.core.disk import IDisk
 from storehouse.core.files import Files
-from storehouse.core.jobs import deferred
+from storehouse.core.jobs import IDisk, deferred
 from storehouse.core.names import DEFAULT_PREFIX, check_identifier, check_prefix
 from storehouse.core.turns import Reactor
 from storehouse.errors import (

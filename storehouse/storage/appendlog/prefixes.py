@@ -19,9 +19,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from storehouse.core.digests import fnv1a32
-from storehouse.core.disk import IDisk
 from storehouse.core.files import NO_SPACE, Files
-from storehouse.core.jobs import over
+from storehouse.core.jobs import IDisk, over
 from storehouse.core.names import DEFAULT_PREFIX
 from storehouse.errors import BucketCountMismatch, Damaged, NoSpace, NoSuchPrefix, StorehouseError, Unavailable
 from storehouse.storage.appendlog.bucket import AppendQueue, BucketFile, ReadCounters

@@ -8,9 +8,8 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from storehouse.core.digests import crc32c
-from storehouse.core.disk import IDisk
 from storehouse.core.framing import LENGTH_SIZE, unpack_length
-from storehouse.core.jobs import deferred
+from storehouse.core.jobs import IDisk, deferred
 from storehouse.core.turns import breath
 from storehouse.errors import DamagedRecord, Unavailable
 from storehouse.storage.appendlog.bucket import BucketFile

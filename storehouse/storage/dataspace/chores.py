@@ -10,8 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from storehouse.core.disk import IDisk
-from storehouse.core.jobs import Repeated, settled
+from storehouse.core.jobs import IDisk, Repeated, settled
 from storehouse.errors import Unavailable
 from storehouse.storage.dataspace.interfaces import IUploads
 from storehouse.storage.dataspace.metrics import SpaceMetrics

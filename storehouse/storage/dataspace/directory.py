@@ -25,10 +25,9 @@ from twisted.python.failure import Failure
 
 from storehouse.core import root
 from storehouse.core.budget import StreamMemory
-from storehouse.core.disk import IDisk
 from storehouse.core.files import NO_SPACE, NO_WAIT, Files, read_exactly, read_regular
 from storehouse.core.filesystem import check_together
-from storehouse.core.jobs import KeyedLocks, whole
+from storehouse.core.jobs import IDisk, KeyedLocks, whole
 from storehouse.core.opening import check_directories, has_flipped_bit, is_json, shown
 from storehouse.core.operations import Operations
 from storehouse.core.streams import Beside, IByteStream, Piece, PieceBuffer, StreamClosed

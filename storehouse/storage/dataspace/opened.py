@@ -19,9 +19,8 @@ import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
-from storehouse.core.disk import IDisk
 from storehouse.core.files import CACHED, NO_WAIT, WAITING, Access, NotCached
-from storehouse.core.jobs import over
+from storehouse.core.jobs import IDisk, over
 from storehouse.core.streams import PIECE, GeneratorStream, Piece
 from storehouse.core.turns import breath
 from storehouse.errors import DamagedObject, NoSuchObject, NoSuchUpload, StorehouseError

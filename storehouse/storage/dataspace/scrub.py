@@ -17,8 +17,7 @@ from itertools import islice
 
 import attrs
 
-from storehouse.core.disk import IDisk
-from storehouse.core.jobs import whole
+from storehouse.core.jobs import IDisk, whole
 from storehouse.errors import StartFailed
 from storehouse.storage.dataspace.directory import Layout, check_format
 from storehouse.storage.dataspace.verify import Entry, Finding, Moved, reason_of

@@ -18,9 +18,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from storehouse.core.disk import IDisk
 from storehouse.core.files import CACHED, WAITING, Access, Files, NotCached
-from storehouse.core.jobs import deferred
+from storehouse.core.jobs import IDisk, deferred
 from storehouse.core.operations import operation
 from storehouse.core.streams import BytesStream, IByteStream, Piece
 from storehouse.errors import DamagedObject, NoSuchObject, NoSuchUpload, StorageFailed, StorehouseError

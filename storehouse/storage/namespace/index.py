@@ -28,8 +28,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from storehouse.core.disk import IDisk
-from storehouse.core.jobs import KeyedLocks, in_slices
+from storehouse.core.jobs import IDisk, KeyedLocks, in_slices
 from storehouse.errors import DamagedEntry, InvalidName, NoSpace, Unavailable
 from storehouse.storage.namespace.interfaces import ENABLED, Bucket, Entry, Usage
 from storehouse.storage.namespace.journal import Journal

@@ -18,8 +18,8 @@ from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
 from storehouse.core.digests import crc32c
-from storehouse.core.disk import IDisk
 from storehouse.core.files import NO_SPACE, Files, open_stored
+from storehouse.core.jobs import IDisk
 from storehouse.errors import NoSpace, StorageFailed, StorehouseError, Unavailable
 
 __all__ = ["KEPT", "LEAVING", "NEW", "Found", "Intent", "Journal", "moved_from", "moved_to", "read_journal"]

@@ -21,9 +21,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from storehouse.core.disk import IDisk
 from storehouse.core.files import NO_SPACE, Files
-from storehouse.core.jobs import KeyedLocks, deferred
+from storehouse.core.jobs import IDisk, KeyedLocks, deferred
 from storehouse.core.operations import Latency
 from storehouse.errors import (
     DamagedEntry,

@@ -11,8 +11,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from storehouse.core.disk import IDisk
-from storehouse.core.jobs import Run, finished, in_slices
+from storehouse.core.jobs import IDisk, Run, finished, in_slices
 from storehouse.errors import DamagedEntry, NoSuchBucket, StorehouseError
 from storehouse.storage.namespace.index import SAME, Change, KeyRows, Upkeep, row_of, version_row
 from storehouse.storage.namespace.interfaces import OFF, Bucket, Entry, Needed, Problem

@@ -17,9 +17,8 @@ from typing import Any, TypeVar
 import attrs
 from twisted.internet.defer import Deferred
 
-from storehouse.core.disk import IDisk
 from storehouse.core.files import Files
-from storehouse.core.jobs import finished, settled
+from storehouse.core.jobs import IDisk, finished, settled
 from storehouse.errors import NoSpace, StorageFailed, StorehouseError, StoreUnusable, Unavailable
 from storehouse.storage.notifications.values import BEHIND, DEAD, INTENDED, READY, Change, Queued
 from storehouse.storage.sealed.interfaces import ICipher

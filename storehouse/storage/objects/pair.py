@@ -12,8 +12,7 @@ from typing import TypeVar
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from storehouse.core.disk import IDisk
-from storehouse.core.jobs import KeyedLocks, finished
+from storehouse.core.jobs import IDisk, KeyedLocks, finished
 from storehouse.core.operations import Operations
 from storehouse.errors import (
     DamagedEntry,

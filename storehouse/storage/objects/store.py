@@ -15,8 +15,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from storehouse.core.asking import by_form
-from storehouse.core.disk import IDisk
-from storehouse.core.jobs import deferred, finished, settled
+from storehouse.core.jobs import IDisk, deferred, finished, settled
 from storehouse.core.operations import operation
 from storehouse.core.streams import IByteStream, awaiting, beside, updating
 from storehouse.core.turns import breath

@@ -12,9 +12,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from storehouse.core.disk import IDisk
 from storehouse.core.files import Files
-from storehouse.core.jobs import deferred, finished, over
+from storehouse.core.jobs import IDisk, deferred, finished, over
 from storehouse.core.names import NAME_RULES, claim
 from storehouse.core.operations import Operations, operation
 from storehouse.core.streams import BytesStream, IByteStream, joined, limited

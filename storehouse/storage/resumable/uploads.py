@@ -13,9 +13,8 @@ import attrs
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from storehouse.core.disk import IDisk
 from storehouse.core.files import NO_SPACE, Files
-from storehouse.core.jobs import KeyedLocks, finished, whole
+from storehouse.core.jobs import IDisk, KeyedLocks, finished, whole
 from storehouse.core.names import candidates
 from storehouse.errors import (
     Conflict,

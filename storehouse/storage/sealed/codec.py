@@ -23,7 +23,7 @@ from prometheus_client.core import CounterMetricFamily, Metric
 from twisted.logger import Logger
 
 from storehouse.core.budget import StreamMemory
-from storehouse.core.disk import IDisk
+from storehouse.core.jobs import IDisk
 from storehouse.core.keys.keyring import KEY_SIZE, TAG_SIZE
 from storehouse.core.keys.vault import Vault
 from storehouse.core.streams import Beside, IByteStream, Piece, PieceBuffer, StreamClosed, closing, exact, stage

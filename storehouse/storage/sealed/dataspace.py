@@ -16,8 +16,7 @@ from prometheus_client.core import Metric
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from storehouse.core.disk import IDisk
-from storehouse.core.jobs import KeyedLocks, deferred
+from storehouse.core.jobs import IDisk, KeyedLocks, deferred
 from storehouse.core.keys.vault import Vault
 from storehouse.core.streams import IByteStream, closing, joined
 from storehouse.errors import Damaged, InvalidRange, NoSuchUpload, StorehouseError

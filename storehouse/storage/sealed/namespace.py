@@ -19,8 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from storehouse.core.disk import IDisk
-from storehouse.core.jobs import KeyedLocks, deferred, finished, over
+from storehouse.core.jobs import IDisk, KeyedLocks, deferred, finished, over
 from storehouse.core.keys.vault import Vault
 from storehouse.errors import (
     DamagedEntry,

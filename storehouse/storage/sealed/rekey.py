@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 import attrs
 
-from storehouse.core.disk import IDisk
-from storehouse.core.jobs import whole
+from storehouse.core.jobs import IDisk, whole
 from storehouse.core.keys.keyring import Derivation, Keyring
 from storehouse.core.keys.vault import Vault
 from storehouse.errors import Conflict, Damaged, NoSuchObject, NoSuchUpload

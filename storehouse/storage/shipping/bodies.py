@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from storehouse.core.disk import IDisk
 from storehouse.core.httpclient import Body
+from storehouse.core.jobs import IDisk
 from storehouse.storage.shipping.files import read_file
 
 __all__ = ["file_body"]

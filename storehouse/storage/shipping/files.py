@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator
 
-from storehouse.core.disk import IDisk
 from storehouse.core.files import open_regular, open_stored
-from storehouse.core.jobs import whole
+from storehouse.core.jobs import IDisk, whole
 from storehouse.core.streams import GeneratorStream, Hash, IByteStream, Piece
 
 __all__ = ["hash_range", "read_file"]

@@ -7,8 +7,7 @@ import re
 
 from twisted.logger import Logger
 
-from storehouse.core.disk import IDisk
-from storehouse.core.jobs import deferred, whole
+from storehouse.core.jobs import IDisk, deferred, whole
 from storehouse.core.names import check_prefix
 from storehouse.events import ArchiveShipped, Events
 from storehouse.storage.appendlog.interfaces import IAppendLog

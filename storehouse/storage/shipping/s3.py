@@ -18,9 +18,8 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from storehouse.config.shipping import S3Settings
-from storehouse.core.disk import IDisk
 from storehouse.core.httpclient import Body, RemoteClient, Response, range_header
-from storehouse.core.jobs import deferred
+from storehouse.core.jobs import IDisk, deferred
 from storehouse.core.s3 import MOST_PARTS, S3Requests, code_of, completion, location, read_document, tag_of
 from storehouse.core.sigv4 import Signer
 from storehouse.core.streams import BytesStream, IByteStream

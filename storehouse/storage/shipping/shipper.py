@@ -22,9 +22,8 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from storehouse.config.shipping import ShipperSettings
-from storehouse.core.disk import IDisk
 from storehouse.core.files import NO_SPACE, Files
-from storehouse.core.jobs import KeyedLocks, deferred, settled, whole
+from storehouse.core.jobs import IDisk, KeyedLocks, deferred, settled, whole
 from storehouse.core.names import check_prefix
 from storehouse.core.turns import Reactor
 from storehouse.errors import (

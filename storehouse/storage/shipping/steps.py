@@ -17,9 +17,8 @@ from twisted.logger import Logger
 
 from storehouse.config.shipping import ShipperSettings
 from storehouse.core.compression import Compressor, is_compressed, make_compressor
-from storehouse.core.disk import IDisk
 from storehouse.core.files import Files, open_regular, read_exactly
-from storehouse.core.jobs import whole
+from storehouse.core.jobs import IDisk, whole
 from storehouse.core.streams import closing
 from storehouse.core.turns import breath
 from storehouse.errors import BadRequest, NoSuchKey, NotFound, RemoteDamaged

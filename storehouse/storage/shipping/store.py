@@ -8,8 +8,7 @@ from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from storehouse.config.shipping import StoreSettings
-from storehouse.core.disk import IDisk
-from storehouse.core.jobs import deferred
+from storehouse.core.jobs import IDisk, deferred
 from storehouse.core.streams import IByteStream, counted
 from storehouse.errors import AlreadyExists, DamagedEntry, NoSuchBucket, NoSuchKey, RemoteDamaged
 from storehouse.storage.objects.interfaces import IObjectStore, ObjectInfo

@@ -20,9 +20,8 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from storehouse.config.shipping import SwiftSettings
-from storehouse.core.disk import IDisk
 from storehouse.core.httpclient import Body, RemoteClient, Response, range_header
-from storehouse.core.jobs import deferred
+from storehouse.core.jobs import IDisk, deferred
 from storehouse.core.streams import BytesStream, IByteStream
 from storehouse.core.turns import Reactor
 from storehouse.errors import InvalidRange, NoSuchKey, RemoteDamaged, RemoteRefused, RemoteUnavailable

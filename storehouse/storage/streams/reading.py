@@ -15,9 +15,8 @@ from zope.interface import implementer
 from storehouse.archive.archive import ArchiveReader
 from storehouse.archive.interfaces import ArchiveInfo, Record
 from storehouse.archive.slices import ArchiveSlices
-from storehouse.core.disk import IDisk
 from storehouse.core.files import open_regular, read_exactly
-from storehouse.core.jobs import deferred, whole
+from storehouse.core.jobs import IDisk, deferred, whole
 from storehouse.core.streams import read_all
 from storehouse.errors import (
     Damaged,

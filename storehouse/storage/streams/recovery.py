@@ -17,8 +17,7 @@ from twisted.logger import Logger
 from storehouse.archive.archive import ArchiveReader
 from storehouse.archive.finding import find_archives
 from storehouse.archive.roll_manager import WritingRollManager
-from storehouse.core.disk import IDisk
-from storehouse.core.jobs import whole
+from storehouse.core.jobs import IDisk, whole
 from storehouse.core.root import below_root, possible_paths
 from storehouse.errors import StorehouseError, Unavailable
 from storehouse.storage.shipping.interfaces import IDestination

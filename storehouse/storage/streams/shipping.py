@@ -10,9 +10,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from storehouse.core.disk import IDisk
 from storehouse.core.files import Files
-from storehouse.core.jobs import settled, whole
+from storehouse.core.jobs import IDisk, settled, whole
 from storehouse.core.turns import Reactor
 from storehouse.errors import NotFound, StorehouseError, Unavailable
 from storehouse.events import ArchiveShipped

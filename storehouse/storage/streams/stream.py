@@ -18,9 +18,8 @@ from storehouse.archive.archive import ArchiveWriter
 from storehouse.archive.clocks import Clock
 from storehouse.archive.roll_manager import WritingRollManager
 from storehouse.core.budget import ByteBudget
-from storehouse.core.disk import IDisk
 from storehouse.core.files import NO_SPACE, Files
-from storehouse.core.jobs import deferred, finished, over, whole
+from storehouse.core.jobs import IDisk, deferred, finished, over, whole
 from storehouse.core.turns import Reactor, breath
 from storehouse.errors import InvalidRecord, NoSpace, StartFailed, StorageFailed, StorehouseError, Unavailable
 from storehouse.storage.shipping.interfaces import IDestination

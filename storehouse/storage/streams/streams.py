@@ -14,9 +14,8 @@ from zope.interface import implementer
 
 from storehouse.archive.clocks import Clock
 from storehouse.core.budget import ByteBudget
-from storehouse.core.disk import IDisk
 from storehouse.core.files import Files
-from storehouse.core.jobs import deferred, settled, whole
+from storehouse.core.jobs import IDisk, deferred, settled, whole
 from storehouse.core.turns import Reactor
 from storehouse.errors import InvalidSetting, NoSuchStream, StorehouseError
 from storehouse.events import ArchiveClosed, ArchiveOpened, ArchiveShipped, Events

@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from storehouse.archive.archive import ArchiveReader
 from storehouse.archive.interfaces import IArchiveCallback
-from storehouse.core.disk import IDisk
+from storehouse.core.jobs import IDisk
 from storehouse.core.turns import Reactor
 from storehouse.storage.streams.catalogue import Catalogue
 from storehouse.storage.streams.interfaces import Archive, State

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.clients.sfsp import Incomplete, Ranges, get_file, missing, put_file, resume_file, stream_file
 from storehouse.clients.sfsp.files import hand_over, spread
-from storehouse.core.disk import InlineDisk
+from storehouse.core.jobs import InlineDisk
 from storehouse.core.sfsp import Code, List, Receive, Send, Status
 from storehouse.core.streams import BytesStream, read_all
 from storehouse.errors import AlreadyExists, Conflict, NoSuchChunk, RemoteUnavailable

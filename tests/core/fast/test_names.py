@@ -23,7 +23,7 @@ from storehouse.core.fast import tls as fast_tls
 from storehouse.core.fast.names import lacking
 from storehouse.errors import StartFailed
 from storehouse.frontends.http import channel
-from storehouse.frontends.http.resource import Root
+from storehouse.frontends.http.request import Root
 from storehouse.frontends.http.site import DoorSite
 
 

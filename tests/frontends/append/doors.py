@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.task import Clock
 
 from storehouse.config.settings import AppendSettings, ConnectionSettings
-from storehouse.core.disk import InlineDisk
+from storehouse.core.jobs import InlineDisk
 from storehouse.frontends.append.door import AppendDoor
 from storehouse.frontends.http.site import DoorSite, Guard
 from storehouse.storage.appendlog.interfaces import Durability

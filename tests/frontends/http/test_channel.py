@@ -16,8 +16,7 @@ from storehouse.core.fast.tcp import LARGE_READS
 from storehouse.errors import RequestTimeout
 from storehouse.frontends.http.channel import ChunkedDecoder
 from storehouse.frontends.http.reply import OCTETS, ClientGone, Reply
-from storehouse.frontends.http.request import RequestBody
-from storehouse.frontends.http.resource import Leaf
+from storehouse.frontends.http.request import Leaf, RequestBody
 from tests.frontends.append.doors import Door
 from tests.frontends.append.test_lane import PLAIN, REFUSED, append, chunked, get
 from tests.frontends.http.wire import Connection, Transport, make_site, request, split_answers

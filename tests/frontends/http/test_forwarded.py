@@ -12,10 +12,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http_headers import Headers
 
 from storehouse.config.settings import ConnectionSettings
-from storehouse.core.peers import TrustedProxies
+from storehouse.core.proxies import TrustedProxies
 from storehouse.frontends.http.forwarded import forwarded_address, forwarded_is_secure
 from storehouse.frontends.http.reply import OCTETS, Reply
-from storehouse.frontends.http.resource import Leaf, Root
+from storehouse.frontends.http.request import Leaf, Root
 from storehouse.frontends.http.site import DoorSite
 from tests.frontends.http.wire import Connection, request, split_answers
 

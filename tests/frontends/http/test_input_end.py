@@ -13,7 +13,7 @@ from storehouse.config.settings import ConnectionSettings
 from storehouse.core.fast.tcp import make_eager
 from storehouse.frontends.http import channel
 from storehouse.frontends.http.reply import OCTETS
-from storehouse.frontends.http.resource import Leaf
+from storehouse.frontends.http.request import Leaf
 from storehouse.frontends.http.site import DoorSite
 from tests.frontends.append.doors import Door
 from tests.frontends.http.test_channel import ChannelCase

@@ -32,7 +32,7 @@ from storehouse.frontends.http.reply import (
     long_json_reply,
     status_of,
 )
-from storehouse.frontends.http.resource import Leaf
+from storehouse.frontends.http.request import Leaf
 from tests.frontends.http.wire import Connection, make_site, request, split_answers
 from tests.turns.breathing import every_breath
 

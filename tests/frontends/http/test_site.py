@@ -11,12 +11,11 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.config.settings import ConnectionSettings
-from storehouse.core.peers import is_loopback
+from storehouse.core.connections import is_loopback
 from storehouse.errors import TooLarge
 from storehouse.frontends.http import site
 from storehouse.frontends.http.reply import OCTETS, Reply
-from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.resource import Leaf, Root
+from storehouse.frontends.http.request import Leaf, Root, StreamingRequest
 from storehouse.frontends.http.site import DoorSite, Guard, security_fields
 from tests.frontends.append.doors import Door
 from tests.frontends.http.wire import Connection, Transport, make_site, request, split_answers

@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from storehouse.config.settings import ConnectionSettings
 from storehouse.frontends.http.reply import OCTETS, Reply
-from storehouse.frontends.http.resource import Leaf, Root
+from storehouse.frontends.http.request import Leaf, Root
 from storehouse.frontends.http.site import DoorSite, Guard
 
 __all__ = ["Answer", "Connection", "Echo", "Transport", "make_site", "request", "split_answers"]

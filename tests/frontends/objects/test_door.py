@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.config.settings import ConnectionSettings
 from storehouse.core.budget import ByteBudget
-from storehouse.core.disk import InlineDisk
+from storehouse.core.jobs import InlineDisk
 from storehouse.errors import StorageFailed
 from storehouse.frontends.http.request import parse_query
 from storehouse.frontends.http.site import DoorSite

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.config.settings import ConnectionSettings, S3Settings
-from storehouse.core.disk import IDisk, InlineDisk
+from storehouse.core.jobs import IDisk, InlineDisk
 from storehouse.core.streams import IByteStream
 from storehouse.core.xmltext import Node, parse
 from storehouse.frontends.http.request import DoorRequest

@@ -18,7 +18,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.config.settings import S3Settings
-from storehouse.core.disk import InlineDisk
+from storehouse.core.jobs import InlineDisk
 from storehouse.core.sigv4 import Scope, signing_key
 from storehouse.core.streams import read_all
 from storehouse.core.xmltext import document, element, text

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from twisted.internet.defer import Deferred
 
-from storehouse.core.disk import InlineDisk
+from storehouse.core.jobs import InlineDisk
 from storehouse.core.streams import BytesStream, read_all
 from storehouse.core.xmltext import Node, document, element, parse, text
 from storehouse.errors import NoSuchKey, NoSuchUpload, UploadGone

@@ -6,7 +6,7 @@ import os
 
 from twisted.internet.task import Clock
 
-from storehouse.core.disk import InlineDisk
+from storehouse.core.jobs import InlineDisk
 from storehouse.frontends.s3.call import Door
 from storehouse.frontends.s3.door import S3Door
 from storehouse.storage.notifications.notices import Notices

@@ -6,7 +6,7 @@ import json
 
 from twisted.logger import capturedLogs, formatEvent
 
-from storehouse.core.peers import TrustedProxies
+from storehouse.core.proxies import TrustedProxies
 from storehouse.events import AccessChanged, AccessDecided
 from tests.frontends.s3.access.playing import AccessCase
 

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from zlib import crc32
 
-from storehouse.core.disk import InlineDisk
+from storehouse.core.jobs import InlineDisk
 from storehouse.core.sigv4 import Scope, signing_key
 from storehouse.core.streams import BytesStream
 from storehouse.core.xmltext import document, element, text

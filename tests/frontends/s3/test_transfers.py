@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.disk import InlineDisk
+from storehouse.core.jobs import InlineDisk
 from storehouse.errors import TooManyUploads
 from storehouse.frontends.s3.access.caller import Caller
 from storehouse.frontends.s3.call import Door

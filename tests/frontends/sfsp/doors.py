@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.config.settings import ConnectionSettings, SFSPSettings
 from storehouse.core import sfsp
-from storehouse.core.disk import InlineDisk
+from storehouse.core.jobs import InlineDisk
 from storehouse.core.sfsp import Chunk, Code, Ids, List, Receive, ResponseDecoder, Send, Status
 from storehouse.core.streams import IByteStream, Piece, PushedStream
 from storehouse.errors import NoSuchKey

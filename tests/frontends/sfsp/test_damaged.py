@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.disk import InlineDisk
+from storehouse.core.jobs import InlineDisk
 from storehouse.errors import DamagedEntry
 from storehouse.frontends.sfsp.chunks import Chunks, FileName
 from storehouse.storage.objects.interfaces import Listing

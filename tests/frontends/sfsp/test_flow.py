@@ -11,8 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core import sfsp
 from storehouse.core.budget import ByteBudget
-from storehouse.core.disk import InlineDisk
 from storehouse.core.fast.tcp import LARGE_READS
+from storehouse.core.jobs import InlineDisk
 from storehouse.core.sfsp import Send
 from storehouse.core.streams import IByteStream, read_all
 from storehouse.errors import DamagedObject, NoSpace, SizeMismatch, StorageFailed, Unavailable

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from storehouse.core.disk import InlineDisk
+from storehouse.core.jobs import InlineDisk
 from storehouse.core.streams import IByteStream, StreamClosed, read_all
 from storehouse.errors import NoSpace, Unavailable
 from storehouse.frontends.sfsp.idlist import SHORT, IdList

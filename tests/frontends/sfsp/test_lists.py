@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from storehouse.core.disk import InlineDisk
+from storehouse.core.jobs import InlineDisk
 from storehouse.frontends.sfsp import chunks
 from storehouse.frontends.sfsp.chunks import Chunks
 from storehouse.frontends.sfsp.factory import SFSPFactory

@@ -11,9 +11,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.config.settings import ConnectionSettings
-from storehouse.core.disk import InlineDisk
+from storehouse.core.jobs import InlineDisk
 from storehouse.core.streams import BytesStream
-from storehouse.frontends.http.resource import Root
+from storehouse.frontends.http.request import Root
 from storehouse.frontends.http.site import DoorSite
 from storehouse.frontends.upload.download import Downloads
 from storehouse.frontends.upload.intake import Activity

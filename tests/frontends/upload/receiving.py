@@ -11,12 +11,11 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.config.settings import ConnectionSettings
-from storehouse.core.disk import InlineDisk
+from storehouse.core.jobs import InlineDisk
 from storehouse.core.streams import BytesStream, read_all
 from storehouse.errors import NoSpace, NoSuchKey
 from storehouse.frontends.http.reply import Reply
-from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.resource import Root
+from storehouse.frontends.http.request import Root, StreamingRequest
 from storehouse.frontends.http.site import DoorSite
 from storehouse.frontends.upload.intake import Activity, Intake, UploadMemory
 from storehouse.frontends.upload.upload import FormUpload, Upload

@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.config.settings import ConnectionSettings, HTTPSSettings
-from storehouse.core.disk import InlineDisk
+from storehouse.core.jobs import InlineDisk
 from storehouse.core.streams import BytesStream
 from storehouse.frontends.http.site import DoorSite
 from storehouse.frontends.upload.door import UploadDoor

@@ -12,8 +12,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.frontends.http.reply import Reply, json_reply
-from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.resource import Leaf
+from storehouse.frontends.http.request import Leaf, StreamingRequest
 from storehouse.frontends.upload.gate import COOKIE, Gate, RefusalLog
 from storehouse.storage.accounts.interfaces import NewKey, Session
 from storehouse.testing import memory_object_store

@@ -19,7 +19,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.config.settings import ConnectionSettings
-from storehouse.core.disk import InlineDisk
+from storehouse.core.jobs import InlineDisk
 from storehouse.core.streams import BytesStream, IByteStream, StreamClosed, read_all
 from storehouse.errors import BadRequest, ChecksumMismatch, NoSpace, NoSuchKey, TooManyUploads
 from storehouse.frontends.http.request import RequestBody

@@ -13,8 +13,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.config.settings import ConnectionSettings
-from storehouse.core.disk import InlineDisk
-from storehouse.frontends.http.resource import Root
+from storehouse.core.jobs import InlineDisk
+from storehouse.frontends.http.request import Root
 from storehouse.frontends.http.site import DoorSite
 from storehouse.frontends.upload import stats
 from storehouse.frontends.upload.intake import Activity, UploadMemory

@@ -11,7 +11,7 @@ from twisted.internet.ssl import DefaultOpenSSLContextFactory
 from twisted.trial.unittest import TestCase
 
 from storehouse.config.shipping import Connecting, S3Settings
-from storehouse.core.disk import DiskThreads
+from storehouse.core.jobs import DiskThreads
 from storehouse.core.streams import read_all
 from storehouse.errors import InvalidSetting, RemoteRefused, RemoteUnavailable
 from storehouse.storage.shipping.s3 import S3Destination, read_uploads

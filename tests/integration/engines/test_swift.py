@@ -13,7 +13,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
 from storehouse.config.shipping import Connecting, SwiftSettings
-from storehouse.core.disk import DiskThreads
+from storehouse.core.jobs import DiskThreads
 from storehouse.core.streams import read_all
 from storehouse.errors import RemoteRefused, RemoteUnavailable
 from storehouse.storage.shipping.swift import SwiftDestination

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from storehouse.config.shipping import Connecting, ShipperSettings
-from storehouse.core.disk import DiskThreads
+from storehouse.core.jobs import DiskThreads
 from storehouse.core.streams import read_all
 from storehouse.errors import NoSuchKey, RemoteRefused, RemoteUnavailable
 from storehouse.events import ArchiveShipped, Events, ShippingFailed

@@ -10,8 +10,8 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.disk import InlineDisk
 from storehouse.core.files import Files
+from storehouse.core.jobs import InlineDisk
 from storehouse.errors import LinkUsed, SignInRefused
 from storehouse.storage.accounts.interfaces import NewKey
 from storehouse.storage.accounts.local import LocalAccounts

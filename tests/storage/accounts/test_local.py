@@ -13,7 +13,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.checksummed import decode_checksummed, encode_checksummed
-from storehouse.core.disk import InlineDisk
+from storehouse.core.jobs import InlineDisk
 from storehouse.errors import (
     Damaged,
     NoSpace,

@@ -9,7 +9,7 @@ import attrs
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.disk import InlineDisk
+from storehouse.core.jobs import InlineDisk
 from storehouse.errors import LinkUsed, NotSignedIn, SignInRefused
 from storehouse.storage.accounts import local
 from storehouse.storage.accounts.interfaces import Grant, NewKey

@@ -19,8 +19,8 @@ from twisted.python.failure import Failure
 
 from storehouse.config.settings import AppendSettings
 from storehouse.core.digests import fnv1a32
-from storehouse.core.disk import InlineDisk
 from storehouse.core.files import Files
+from storehouse.core.jobs import InlineDisk
 from storehouse.storage.appendlog.interfaces import Durability
 from storehouse.storage.appendlog.log import LocalAppendLog
 from storehouse.testing.files import UnsyncedFiles

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from storehouse.config.settings import AppendSettings
 from storehouse.core.digests import fnv1a32
-from storehouse.core.disk import DiskThreads
+from storehouse.core.jobs import DiskThreads
 from storehouse.errors import NoSuchPrefix, Unavailable
 from storehouse.storage.appendlog.interfaces import Durability
 from storehouse.storage.appendlog.log import LocalAppendLog

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.disk import InlineDisk
+from storehouse.core.jobs import InlineDisk
 from storehouse.core.streams import BytesStream, closing
 from storehouse.errors import DamagedObject, StartFailed
 from storehouse.storage.dataspace import directory as writing

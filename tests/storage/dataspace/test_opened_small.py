@@ -8,8 +8,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.disk import InlineDisk
 from storehouse.core.files import NotCached
+from storehouse.core.jobs import InlineDisk
 from storehouse.core.streams import BytesStream, StreamClosed, read_all
 from storehouse.errors import DamagedObject, InvalidRange
 from storehouse.storage.dataspace.formats import ObjectInfo

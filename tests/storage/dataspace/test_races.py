@@ -9,7 +9,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.disk import InlineDisk
+from storehouse.core.jobs import InlineDisk
 from storehouse.core.streams import BytesStream
 from storehouse.errors import NoSuchUpload
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings

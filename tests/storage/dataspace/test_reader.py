@@ -11,7 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.disk import IDisk, InlineDisk
+from storehouse.core.jobs import IDisk, InlineDisk
 from storehouse.core.streams import Piece, StreamClosed, closing
 from storehouse.errors import DamagedObject, Unavailable
 from storehouse.storage.dataspace import opened as module

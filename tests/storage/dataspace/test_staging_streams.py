@@ -8,7 +8,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core.budget import StreamMemory
-from storehouse.core.disk import IDisk, InlineDisk
+from storehouse.core.jobs import IDisk, InlineDisk
 from storehouse.core.streams import BytesStream, IByteStream, Piece, PushedStream
 from storehouse.errors import SizeMismatch
 from storehouse.storage.dataspace.directory import write_beside

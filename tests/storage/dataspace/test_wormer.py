@@ -9,8 +9,8 @@ from pathlib import Path
 from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
-from storehouse.core.disk import DiskThreads
 from storehouse.core.files import Files
+from storehouse.core.jobs import DiskThreads
 from storehouse.core.streams import BytesStream
 from storehouse.errors import NoSuchObject
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings

@@ -10,8 +10,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from storehouse.core.disk import InlineDisk
 from storehouse.core.files import Files
+from storehouse.core.jobs import InlineDisk
 from storehouse.storage.namespace.interfaces import Entry, Page, Problem
 from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
 from storehouse.testing.files import UnsyncedFiles

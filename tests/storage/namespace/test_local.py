@@ -9,7 +9,7 @@ from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
-from storehouse.core.disk import DiskThreads
+from storehouse.core.jobs import DiskThreads
 from storehouse.storage.namespace.interfaces import INamespace
 from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings
 from tests.conformance.namespace import NamespaceTestsMixin

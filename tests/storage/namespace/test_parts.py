@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.disk import InlineDisk
+from storehouse.core.jobs import InlineDisk
 from storehouse.storage.namespace.index import Index, IndexUnusable
 from storehouse.storage.namespace.journal import read_journal
 from storehouse.storage.namespace.local import Gate, Lane

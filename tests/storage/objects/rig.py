@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
-from storehouse.core.disk import DiskThreads
+from storehouse.core.jobs import DiskThreads
 from storehouse.events import Events
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.disk import InlineDisk
+from storehouse.core.jobs import InlineDisk
 from storehouse.core.streams import BytesStream, read_all
 from storehouse.errors import (
     AlreadyExists,

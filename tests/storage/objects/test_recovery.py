@@ -8,7 +8,7 @@ import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import TestCase
 
-from storehouse.core.disk import InlineDisk
+from storehouse.core.jobs import InlineDisk
 from storehouse.core.streams import BytesStream
 from storehouse.errors import NoSpace, StorageFailed, Unavailable
 from storehouse.events import Events, ObjectReplaced, ObjectStored

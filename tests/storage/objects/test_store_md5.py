@@ -7,7 +7,7 @@ import hashlib
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.disk import InlineDisk
+from storehouse.core.jobs import InlineDisk
 from storehouse.core.streams import BytesStream, closing, read_all
 from storehouse.storage.objects.store import StreamMD5
 from tests.conformance.dataspace import content

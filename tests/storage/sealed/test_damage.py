@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
-from storehouse.core.disk import InlineDisk
+from storehouse.core.jobs import InlineDisk
 from storehouse.core.streams import BytesStream, IByteStream, closing, read_all
 from storehouse.errors import DamagedObject, NoSuchUpload
 from storehouse.storage.dataspace.directory import Layout

@@ -8,7 +8,7 @@ from twisted.internet import reactor
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
-from storehouse.core.disk import DiskThreads, InlineDisk
+from storehouse.core.jobs import DiskThreads, InlineDisk
 from storehouse.storage.dataspace.wormer import WormerDataSpace, WormerSettings
 from storehouse.storage.sealed.dataspace import SealedDataSpace
 from storehouse.storage.sealed.formats import BOUNDS

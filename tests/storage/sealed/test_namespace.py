@@ -12,7 +12,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
-from storehouse.core.disk import DiskThreads, InlineDisk
+from storehouse.core.jobs import DiskThreads, InlineDisk
 from storehouse.errors import DamagedEntry, NoSuchKey, Unavailable
 from storehouse.storage.namespace.interfaces import Entry
 from storehouse.storage.namespace.local import LocalNamespace, NamespaceSettings

@@ -19,7 +19,7 @@ from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.task import deferLater
 
 from storehouse.config.shipping import ShipperSettings
-from storehouse.core.disk import DiskThreads
+from storehouse.core.jobs import DiskThreads
 from storehouse.storage.shipping.shipper import Shipper
 from tests.storage.shipping.fake import DirectoryDestination
 from tests.storage.shipping.rig import unpacked

@@ -17,8 +17,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.config.shipping import ShipperSettings
 from storehouse.core.compression import ZSTD, make_decompressor
-from storehouse.core.disk import InlineDisk
 from storehouse.core.files import Files
+from storehouse.core.jobs import InlineDisk
 from storehouse.events import ArchiveShipped, Events, ShippingFailed
 from storehouse.storage.shipping.shipper import Shipper
 from tests.storage.shipping.fake import MemoryDestination

@@ -11,7 +11,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from storehouse.config.shipping import ShipperSettings
-from storehouse.core.disk import InlineDisk
+from storehouse.core.jobs import InlineDisk
 from storehouse.storage.shipping.shipper import Shipper
 from tests.crash.disk import World, write_tree
 from tests.crash.explorer import POLICIES

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from storehouse.core.disk import InlineDisk
+from storehouse.core.jobs import InlineDisk
 from storehouse.errors import InvalidName, NoSpace
 from storehouse.events import ArchiveShipped, Events
 from storehouse.storage.shipping.interfaces import Shipment

@@ -11,8 +11,8 @@ from twisted.python.failure import Failure
 
 from storehouse.archive.roll_checker import RecordCountRollChecker
 from storehouse.config.shipping import ShipperSettings
-from storehouse.core.disk import InlineDisk
 from storehouse.core.files import Files
+from storehouse.core.jobs import InlineDisk
 from storehouse.errors import DamagedArchive
 from storehouse.events import ArchiveClosed, ArchiveOpened, Events
 from storehouse.storage.shipping.shipper import Shipper

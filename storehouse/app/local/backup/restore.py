@@ -22,8 +22,8 @@ from storehouse.app.local.backup.names import NAMESPACE, keys_in
 from storehouse.app.local.backup.objects import OBJECTS
 from storehouse.app.local.waiting import run
 from storehouse.core.digests import crc32c
-from storehouse.core.disk import InlineDisk
 from storehouse.core.files import Files
+from storehouse.core.jobs import InlineDisk
 from storehouse.errors import BadRequest, Damaged, StartFailed
 from storehouse.storage.dataspace.directory import Layout, names_in
 from storehouse.storage.dataspace.scrub import Finding, scrub

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
-from storehouse.core.disk import IDisk
+from storehouse.core.jobs import IDisk
 from storehouse.core.sigv4 import (
     ALGORITHM,
     UNSIGNED_PAYLOAD,

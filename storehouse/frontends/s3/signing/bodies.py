@@ -28,7 +28,7 @@ from collections import deque
 from collections.abc import AsyncGenerator
 from functools import partial
 
-from storehouse.core.disk import IDisk
+from storehouse.core.jobs import IDisk
 from storehouse.core.sigv4 import EMPTY_SHA256, chunk_to_sign, sign
 from storehouse.core.streams import IByteStream, Piece, WholeStream, beside, stage, updating
 from storehouse.frontends.s3.errors import S3Error

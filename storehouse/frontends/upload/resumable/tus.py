@@ -29,8 +29,7 @@ from storehouse.errors import (
     UnknownAlgorithm,
 )
 from storehouse.frontends.http.reply import MethodNotAllowed, Reply, UnsupportedType, UnsupportedVersion, error_reply
-from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.resource import Leaf, check_body, check_whole, field_of, text_of
+from storehouse.frontends.http.request import Leaf, StreamingRequest, check_body, check_whole, field_of, text_of
 from storehouse.frontends.upload.gate import Gate, Visitor, check_query
 from storehouse.frontends.upload.intake import (
     ALGORITHMS,

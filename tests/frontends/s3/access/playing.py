@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from storehouse.core.disk import InlineDisk
+from storehouse.core.jobs import InlineDisk
 from storehouse.core.streams import BytesStream
 from storehouse.frontends.s3.access.authorize import authorize
 from storehouse.frontends.s3.call import Door

@@ -12,9 +12,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.config.settings import ConnectionSettings
-from storehouse.core.disk import InlineDisk
+from storehouse.core.jobs import InlineDisk
 from storehouse.core.streams import read_all
-from storehouse.frontends.http.resource import Root
+from storehouse.frontends.http.request import Root
 from storehouse.frontends.http.site import DoorSite
 from storehouse.frontends.upload.gate import Gate
 from storehouse.frontends.upload.intake import Activity, Intake, UploadMemory

@@ -21,8 +21,7 @@ from storehouse.errors import (
     TooLarge,
 )
 from storehouse.frontends.http.reply import Reply, UnsupportedType, error_reply, json_reply, status_of
-from storehouse.frontends.http.request import StreamingRequest
-from storehouse.frontends.http.resource import Leaf, check_body, field_of
+from storehouse.frontends.http.request import Leaf, StreamingRequest, check_body, field_of
 from storehouse.frontends.upload.gate import Gate, check_query
 from storehouse.frontends.upload.intake import (
     Checksums,

@@ -1,4 +1,4 @@
-"""Tests of L{storehouse.core.disk}."""
+"""Tests of the disk threads of L{storehouse.core.jobs}."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from twisted.internet.defer import gatherResults
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
-from storehouse.core.disk import DiskThreads, IDisk, InlineDisk
+from storehouse.core.jobs import DiskThreads, IDisk, InlineDisk
 
 
 class InlineDiskTests(SynchronousTestCase):
