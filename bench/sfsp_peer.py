@@ -17,7 +17,7 @@ from twisted.internet.protocol import Factory, Protocol
 from zope.interface import implementer
 
 from bench.harness import HOST
-from storehouse.core.fast.tcp import make_eager
+from storehouse.core.fast.transports import make_eager
 
 __all__ = ["main"]
 

@@ -110,7 +110,7 @@ def main(kind: str, port: int, directory: Path) -> None:
         tempfile.tempdir = str(directory)
         this_reactor.listenTCP(port, _stock_site(target), interface=HOST)
     else:
-        from storehouse.core.fast.tcp import make_eager
+        from storehouse.core.fast.transports import make_eager
 
         make_eager(this_reactor.listenTCP(port, _streaming_site(target), interface=HOST))
     this_reactor.run()

@@ -31,7 +31,7 @@ from twisted.python.log import callWithContext
 from storehouse.config import Settings
 from storehouse.core.addresses import Address, find_address
 from storehouse.core.exits import Exits
-from storehouse.core.fast.tcp import accept_few, make_eager
+from storehouse.core.fast.transports import accept_few, make_eager
 from storehouse.core.filesystem import disk_troubles
 from storehouse.core.jobs import DiskThreads
 from storehouse.core.logs import JSONLinesObserver, line_writer

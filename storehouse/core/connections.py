@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 
 from storehouse.core.budget import ByteBudget, Shares, network_of
 from storehouse.core.fast.names import require
-from storehouse.core.fast.tcp import missing_names, unsent
+from storehouse.core.fast.transports import missing_for_unsent, unsent
 from storehouse.core.proxies import UNIX, plain_address
 from storehouse.errors import Overloaded, ShareUsedUp, TooManyConnections
 
@@ -66,7 +66,7 @@ class Connections(Generic[C]):
         each: int = 0,
     ) -> None:
         # What their peers do not take could not be counted.
-        require(missing_names())
+        require(missing_for_unsent())
         self.accepted = 0
         self.refused = 0
         self.timed_out = 0

@@ -29,7 +29,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.ssl import Certificate, CertificateOptions, TLSVersion, trustRootFromCertificates
 from zope.interface import implementer
 
-from storehouse.core.fast.tls import secured_factory
+from storehouse.core.fast.transports import secured_factory
 from storehouse.core.proxies import TrustedProxies
 from storehouse.core.proxyprotocol import proxied_endpoint
 from storehouse.core.sockets import BACKLOG, AskedReactor

@@ -5,7 +5,7 @@ Bodies stream, a peer that is refused can read the answer, and the site's clock 
 comes is looked at in slices: of thousands of requests, or of chunks of a body, that come at once, only as many are in one turn
 of the reactor as fit into it. Without a lane, everything goes twisted.web's way.
 
-Like L{storehouse.core.fast.tcp} this touches private names of Twisted (C{HTTPChannel._command}, C{_path}, C{_version}, C{_buffer},
+Like L{storehouse.core.fast.transports} this touches private names of Twisted (C{HTTPChannel._command}, C{_path}, C{_version}, C{_buffer},
 C{_handlingRequest}, C{_networkProducer}, C{_waitingForTransport}, C{_receivedHeaderSize}, C{_receivedHeaderCount},
 C{_dataBuffer}, C{_transferDecoder} with its C{_trailerHeaders} and C{_maybeChooseTransferDecoder}; C{_ChunkedTransferDecoder} with
 its C{_buffer}, C{state} and C{_dataReceived_...}; C{_IdentityTransferDecoder.contentLength}). Requests are kept apart by them:
@@ -31,7 +31,7 @@ from zope.interface import implementer
 from storehouse.core.budget import network_of
 from storehouse.core.connections import Backlog, IdleWatch, Lingering, Pace, is_loopback
 from storehouse.core.fast.names import lacking
-from storehouse.core.fast.tcp import LARGE_READS
+from storehouse.core.fast.transports import LARGE_READS
 from storehouse.core.sockets import has_left
 from storehouse.core.turns import breath, is_spent
 from storehouse.errors import RequestTimeout, StorehouseError

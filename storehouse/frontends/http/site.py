@@ -30,7 +30,7 @@ from storehouse.config.settings import ConnectionSettings
 from storehouse.core.budget import ByteBudget, Shares, network_of
 from storehouse.core.connections import Connections
 from storehouse.core.fast.names import require
-from storehouse.core.fast.tcp import unsent
+from storehouse.core.fast.transports import unsent
 from storehouse.core.proxies import TrustedProxies
 from storehouse.core.tls.contexts import own_names
 from storehouse.errors import ForgedRequest, ShareUsedUp

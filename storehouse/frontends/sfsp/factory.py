@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from storehouse.config.settings import ConnectionSettings, SFSPSettings
 from storehouse.core.budget import ByteBudget, network_of
 from storehouse.core.connections import Backlog, Connections
-from storehouse.core.fast.tcp import unsent
+from storehouse.core.fast.transports import unsent
 from storehouse.core.proxies import TrustedProxies
 from storehouse.core.sfsp import List, Receive, Send
 from storehouse.core.sockets import has_left

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from storehouse.core.connections import Backlog, IdleWatch, Lingering, Pace, source_of
-from storehouse.core.fast.tcp import LARGE_READS
+from storehouse.core.fast.transports import LARGE_READS
 from storehouse.core.sfsp import (
     Code,
     List,

@@ -18,8 +18,7 @@ from twisted.web import http
 from storehouse.config.settings import ConnectionSettings
 from storehouse.core.connections import Connections
 from storehouse.core.fast import names
-from storehouse.core.fast import tcp as fast_tcp
-from storehouse.core.fast import tls as fast_tls
+from storehouse.core.fast import transports
 from storehouse.core.fast.names import lacking
 from storehouse.errors import StartFailed
 from storehouse.frontends.http import channel
@@ -43,7 +42,7 @@ class LackingTests(SynchronousTestCase):
 
     def test_nothing(self) -> None:
         """With the Twisted that is here."""
-        self.assertEqual(channel.missing_names() + fast_tcp.missing_names() + fast_tls.missing_names(), [])
+        self.assertEqual(channel.missing_names() + transports.missing_for_unsent() + transports.missing_for_tls(), [])
 
     def test_found(self) -> None:
         class Thing:
@@ -82,7 +81,7 @@ class RefusedTests(SynchronousTestCase):
         for owner, attribute, name in (
             (abstract, "FileDescriptor", "dataBuffer"),
             (abstract, "FileDescriptor", "_tempDataLen"),
-            (fast_tcp, "TLSMemoryBIOProtocol", "_appSendBuffer"),
+            (transports, "TLSMemoryBIOProtocol", "_appSendBuffer"),
         ):
             patched = self.patch(owner, attribute, without(getattr(owner, attribute), name))
             self.assertRaises(StartFailed, Connections, "x", 1, Clock(), lambda *_: None)
@@ -102,34 +101,34 @@ class PlainWayTests(SynchronousTestCase):
         return [str(event["names"]) for event in self.events if "names" in event]
 
     def test_sending(self) -> None:
-        self.patch(fast_tcp, "missing_names", lambda: ["FileDescriptor.x"])
+        self.patch(transports, "missing_for_unsent", lambda: ["FileDescriptor.x"])
         port = tcp.Port(0, Factory(), reactor=Clock())
         for _ in range(2):
-            self.assertFalse(fast_tcp.make_eager(port))
+            self.assertFalse(transports.make_eager(port))
         self.assertIs(port.transport, tcp.Server)
         self.assertEqual(self.told(), ["FileDescriptor.x"])
 
     def test_accepting(self) -> None:
         port = tcp.Port(0, Factory(), reactor=Clock())
-        self.patch(fast_tcp, "lacking", lambda owner, names: ["Port.numberAccepts"])
-        fast_tcp.accept_few(port)
+        self.patch(transports, "lacking", lambda owner, names: ["Port.numberAccepts"])
+        transports.accept_few(port)
         self.assertNotIn("doRead", vars(port))
         self.assertEqual(self.told(), ["Port.numberAccepts"])
 
     def test_tls(self) -> None:
-        for name in fast_tls._OF_TWISTED:
-            patched = self.patch(fast_tls, "TLSMemoryBIOProtocol", without(TLSMemoryBIOProtocol, name))
-            self.assertIn(f"TLSMemoryBIOProtocol.{name}", fast_tls.missing_names())
+        for name in transports._OF_TWISTED:
+            patched = self.patch(transports, "TLSMemoryBIOProtocol", without(TLSMemoryBIOProtocol, name))
+            self.assertIn(f"TLSMemoryBIOProtocol.{name}", transports.missing_for_tls())
             patched.restore()
-        self.patch(fast_tls, "missing_names", lambda: ["TLSMemoryBIOProtocol.x"])
+        self.patch(transports, "missing_for_tls", lambda: ["TLSMemoryBIOProtocol.x"])
 
         class Creator:
             serverConnectionForTLS = None
 
-        self.patch(fast_tls, "TLSMemoryBIOFactory", lambda *_: "plain")
-        self.assertEqual(fast_tls.secured_factory(Creator(), Factory(), Clock()), "plain")
+        self.patch(transports, "TLSMemoryBIOFactory", lambda *_: "plain")
+        self.assertEqual(transports.secured_factory(Creator(), Factory(), Clock()), "plain")
         self.assertEqual(self.told(), ["TLSMemoryBIOProtocol.x"])
-        self.assertIsNot(fast_tls._LargePiecesFactory, TLSMemoryBIOFactory)
+        self.assertIsNot(transports._LargePiecesFactory, TLSMemoryBIOFactory)
 
     def test_reactor(self) -> None:
         """Of a process: the plain one runs."""

@@ -15,7 +15,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from storehouse.core.fast.tcp import EagerServer, accept_few, make_eager
+from storehouse.core.fast.transports import EagerServer, accept_few, make_eager
 from tests.integration.process import PATIENCE
 
 _server = """
@@ -24,7 +24,7 @@ from storehouse.core.fast import reactor as fastreactor
 fastreactor.install()
 from twisted.internet import reactor
 from twisted.internet.protocol import Factory, Protocol
-from storehouse.core.fast.tcp import make_eager
+from storehouse.core.fast.transports import make_eager
 
 class Echo(Protocol):
     def dataReceived(self, data):

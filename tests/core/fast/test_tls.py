@@ -1,4 +1,4 @@
-"""Tests of L{storehouse.core.fast.tls}: no sockets; the client is that of the standard library."""
+"""Tests of L{storehouse.core.fast.transports}: no sockets; the client is that of the standard library."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from storehouse.core.fast import tls as fasttls
-from storehouse.core.fast.tls import LargePiecesTLS, missing_names, secured_factory
+from storehouse.core.fast.transports import LargePiecesTLS, missing_for_tls, secured_factory
 from storehouse.core.tls.certificates import make_self_signed
 from storehouse.core.tls.contexts import make_context
 
@@ -145,7 +145,7 @@ class LargePiecesTests(SynchronousTestCase):
 
     def test_names_are_there(self) -> None:
         """With the releases that we are tested with."""
-        self.assertEqual(missing_names(), [])
+        self.assertEqual(missing_for_tls(), [])
         self.assertIs(type(Client().tls), LargePiecesTLS)
 
     def test_one_piece(self) -> None:
@@ -307,7 +307,7 @@ class LargePiecesTests(SynchronousTestCase):
     def test_fallback(self) -> None:
         """Without the names it is Twisted's own TLS, which serves as well."""
         self.patch(fasttls, "_lib", None)
-        self.assertEqual(missing_names(), ["SSL._lib", "SSL._ffi"])
+        self.assertEqual(missing_for_tls(), ["SSL._lib", "SSL._ffi"])
         client = Client()
         self.assertNotIsInstance(client.tls, LargePiecesTLS)
         self.assertIsInstance(client.tls, TLSMemoryBIOProtocol)

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.config.settings import ConnectionSettings
 from storehouse.core import connections
-from storehouse.core.fast.tcp import LARGE_READS
+from storehouse.core.fast.transports import LARGE_READS
 from storehouse.errors import RequestTimeout
 from storehouse.frontends.http.channel import ChunkedDecoder
 from storehouse.frontends.http.reply import OCTETS, ClientGone, Reply

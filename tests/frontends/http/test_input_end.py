@@ -10,7 +10,7 @@ from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.trial.unittest import TestCase
 
 from storehouse.config.settings import ConnectionSettings
-from storehouse.core.fast.tcp import make_eager
+from storehouse.core.fast.transports import make_eager
 from storehouse.frontends.http import channel
 from storehouse.frontends.http.reply import OCTETS
 from storehouse.frontends.http.request import Leaf

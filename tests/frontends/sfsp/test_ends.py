@@ -15,7 +15,7 @@ from twisted.trial.unittest import TestCase
 
 from storehouse.core import sfsp
 from storehouse.core.connections import Lingering
-from storehouse.core.fast.tcp import make_eager
+from storehouse.core.fast.transports import make_eager
 from storehouse.core.jobs import InlineDisk
 from storehouse.core.sfsp import Code, ResponseDecoder, Send, Status
 from storehouse.core.tls.contexts import server_endpoint

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from storehouse.core import sfsp
 from storehouse.core.budget import ByteBudget
-from storehouse.core.fast.tcp import LARGE_READS
+from storehouse.core.fast.transports import LARGE_READS
 from storehouse.core.jobs import InlineDisk
 from storehouse.core.sfsp import Send
 from storehouse.core.streams import IByteStream, read_all

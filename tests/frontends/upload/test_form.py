@@ -8,7 +8,7 @@ from typing import Any
 from crc32c import crc32c
 from twisted.internet.defer import Deferred
 
-from storehouse.core.fast.tcp import LARGE_READS
+from storehouse.core.fast.transports import LARGE_READS
 from storehouse.errors import NoSpace
 from tests.frontends.http.test_multipart import DISPOSITION, MALFORMED, file, part, whole
 from tests.frontends.http.wire import request, split_answers
