@@ -17,8 +17,7 @@ from twisted.web import http
 
 from storehouse.config.settings import ConnectionSettings
 from storehouse.core.connections import Connections
-from storehouse.core.fast import names
-from storehouse.core.fast import transports
+from storehouse.core.fast import names, transports
 from storehouse.core.fast.names import lacking
 from storehouse.errors import StartFailed
 from storehouse.frontends.http import channel
