@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from storehouse.core.fast import tls as fasttls
+from storehouse.core.fast import transports as transports
 from storehouse.core.fast.transports import LargePiecesTLS, missing_for_tls, secured_factory
 from storehouse.core.tls.certificates import make_self_signed
 from storehouse.core.tls.contexts import make_context
@@ -306,7 +306,7 @@ class LargePiecesTests(SynchronousTestCase):
 
     def test_fallback(self) -> None:
         """Without the names it is Twisted's own TLS, which serves as well."""
-        self.patch(fasttls, "_lib", None)
+        self.patch(transports, "_lib", None)
         self.assertEqual(missing_for_tls(), ["SSL._lib", "SSL._ffi"])
         client = Client()
         self.assertNotIsInstance(client.tls, LargePiecesTLS)
