@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from twisted.internet.defer import Deferred
-from zope.interface import Interface
+from zope.interface import Attribute, Interface
 
 from storehouse.storage.namespace.interfaces import INamespace
 from storehouse.storage.notifications.values import Change
@@ -22,8 +22,7 @@ class INotices(Interface):
     that was acknowledged is, and one that was made and not acknowledged is, too.
     """
 
-    def is_silent(bucket: str) -> bool:
-        """Whether a bucket is known to announce nothing. Does no I/O."""
+    silent: Container[str] = Attribute("buckets that are known to announce nothing")
 
     def intend(bucket: str, changes: Sequence[Change]) -> Deferred[Sequence[int]]:
         """

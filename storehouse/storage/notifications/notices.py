@@ -58,6 +58,7 @@ class Notices:
         self._region = region
         self._clock = clock
         self._names: INamespace | None = None
+        self.silent: set[str] = set()
         self._known: dict[str, tuple[tuple[Rule, ...], str]] = {}
         self._generation = 0
 
@@ -77,13 +78,10 @@ class Notices:
 
     # -- rules ---------------------------------------------------------------------------------
 
-    def is_silent(self, bucket: str) -> bool:
-        known = self._known.get(bucket)
-        return known is not None and not known[0]
-
     def forget(self, bucket: str) -> None:
         self._generation += 1
         self._known.pop(bucket, None)
+        self.silent.discard(bucket)
 
     async def _rules(self, bucket: str) -> tuple[tuple[Rule, ...], str]:
         """The rules of a bucket, and its owner."""
@@ -103,7 +101,10 @@ class Notices:
         if generation == self._generation:
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
+                self.silent.clear()
             self._known[bucket] = found
+            if not found[0]:
+                self.silent.add(bucket)
         return found
 
     @deferred

@@ -274,7 +274,7 @@ class Pair:
 
     def is_loud(self, bucket: str) -> bool:
         """Whether a bucket may announce something."""
-        return self.notices is not None and not self.notices.is_silent(bucket)
+        return self.notices is not None and bucket not in self.notices.silent
 
     async def _announced(
         self, bucket: str, changes: Callable[[], Sequence[Change]], work: Callable[[], Deferred[T]]
@@ -286,7 +286,7 @@ class Pair:
         @param work: makes them.
         """
         notices = self.notices
-        if notices is None or notices.is_silent(bucket):
+        if notices is None or bucket in notices.silent:
             return await finished(work())
         intended: Sequence[int] = await finished(notices.intend(bucket, changes()))
         try:
