@@ -213,7 +213,10 @@ class Pair:
         """
         seen = ""
         for _ in range(_TRIES):
-            entry = await self.version_of(bucket, key, version)
+            # The common case without a frame of its own.
+            entry: Entry = await (
+                self.names.look_up(bucket, key) if version is None else self.version_of(bucket, key, version)
+            )
             try:
                 return entry, await use(entry, self.expected_of(entry))
             except NoSuchObject:
