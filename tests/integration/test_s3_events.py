@@ -251,7 +251,7 @@ class DoorsTests(EventsCase):
             "Upload-Metadata": f"filename {base64.b64encode(b'c').decode()}",
             "Content-Type": "application/offset+octet-stream",
         }
-        begun = requests.post(f"{base}/upload/tus/", b"x", headers=fields, auth=auth, verify=verify, timeout=60)
+        begun = requests.post(f"{base}/tus/", b"x", headers=fields, auth=auth, verify=verify, timeout=60)
         self.assertEqual(begun.status_code, 201, begun.text)
         wait_for(lambda: bool(self.receiver.names), "a resumable upload")
         self.assertEqual([each.partition(" ")[2] for each in self.receiver.names], ["uploads/c"])

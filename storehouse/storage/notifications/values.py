@@ -216,7 +216,8 @@ def make_rule(id: str, kind: str, arn: str, events: Sequence[str], filters: Sequ
         if len(value.encode("utf-8", "surrogatepass")) > _MOST_VALUE:
             raise BadRequest(f"Size of filter rule value cannot exceed {_MOST_VALUE} bytes in UTF-8 representation")
         values[word] = value
-    return Rule(id, kind, arn, tuple(events), values.get("prefix", ""), values.get("suffix", ""))
+    # Each once: every change is compared with them.
+    return Rule(id, kind, arn, tuple(dict.fromkeys(events)), values.get("prefix", ""), values.get("suffix", ""))
 
 
 #: Each event that can be asked for, with those that it stands for.

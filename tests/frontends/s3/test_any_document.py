@@ -15,6 +15,8 @@ PLACES = {
     "POST /box?delete": "Delete Object Key ETag Size LastModifiedTime VersionId Quiet",
     "POST /box/a?uploadId={id}": "CompleteMultipartUpload Part PartNumber ETag ChecksumCRC32 ChecksumCRC64NVME ChecksumX",
     "PUT /box?cors": "CORSConfiguration CORSRule ID AllowedOrigin AllowedMethod AllowedHeader ExposeHeader MaxAgeSeconds",
+    "PUT /box?notification": "NotificationConfiguration QueueConfiguration Queue TopicConfiguration Topic Id Event Filter S3Key "
+    "FilterRule Name Value",
     "PUT /box?tagging": "Tagging TagSet Tag Key Value",
     "PUT /box/a?tagging": "Tagging TagSet Tag Key Value",
 }

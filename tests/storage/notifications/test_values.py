@@ -83,6 +83,10 @@ class RuleTests(SynchronousTestCase):
         self.assertRaises(BadRequest, make_rule, "a", "Queue", ARN, (), ())
         self.assertRaises(NotSupported, make_rule, "a", "Queue", ARN, ("s3:Replication:*",), ())
 
+    def test_each_once(self) -> None:
+        found = rule(*["s3:ObjectCreated:Put"] * 10_000, "s3:ObjectCreated:Copy")
+        self.assertEqual(found.events, ("s3:ObjectCreated:Put", "s3:ObjectCreated:Copy"))
+
     def test_all_events(self) -> None:
         for what, hows in EVENTS.items():
             for how in (*hows, "*"):
