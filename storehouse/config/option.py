@@ -21,6 +21,8 @@ def _text(kind: str, value: object) -> str:
         return "on" if value else "off"
     if isinstance(value, frozenset):
         return ",".join(sorted(value))
+    if kind == "NAME=TARGET" and isinstance(value, tuple):
+        return ",".join(map("=".join, value))
     if kind == "SIZE" and isinstance(value, int):
         return write_size(value)
     if kind == "DURATION" and isinstance(value, int | float):

@@ -245,6 +245,16 @@ class SettingsTests(SynchronousTestCase):
             ("https-url", "https://a@b"),
             ("allowed-host", "*"),
             ("allowed-host", "a,*.b.*"),
+            ("notify", "hooks"),
+            ("notify", "a b=https://a/"),
+            ("notify", "a=https://a/,a=https://b/"),
+            ("notify", "a=ftp://a/"),
+            ("notify", "a=https:///b"),
+            ("notify", "a=https://user:password@b/"),
+            ("notify", "a=append:events"),
+            ("notify", "a=archive:"),
+            ("notify-spool", "1KiB"),
+            ("notify-concurrency", "0"),
             ("objects-hash", "MD5"),
             ("objects-block-size", "0"),
             ("objects-block-size", "65MiB"),
@@ -295,6 +305,19 @@ class SettingsTests(SynchronousTestCase):
         for value in ("Files.example.com., *.b.example,", ["files.example.com", "*.b.example"]):
             found = load_settings({"allowed-host": value}).allowed_host
             self.assertEqual(found, {"files.example.com", "*.b.example"})
+
+    def test_destinations(self) -> None:
+        expected = (("hooks", "https://a.example/b?c"), ("log", "append:events/s3"), ("s", "archive:x"))
+        for value in (
+            "hooks=https://a.example/b?c, log=append:events/s3,s=archive:x",
+            ["hooks=https://a.example/b?c", "log=append:events/s3", "s=archive:x"],
+        ):
+            self.assertEqual(load_settings({"notify": value}).notify.destinations, expected)
+        for nothing in ("off", False, []):
+            self.assertEqual(load_settings({"notify": nothing}).notify.destinations, ())
+        (option,) = [each for each in options() if each.name == "notify"]
+        self.assertEqual(option.text(expected), "hooks=https://a.example/b?c,log=append:events/s3,s=archive:x")
+        self.assertEqual(option.text(()), "off")
 
     def test_zero_shutdown_timeout(self) -> None:
         self.assertEqual(load_settings({"shutdown-timeout": "0"}).shutdown_timeout, 0.0)

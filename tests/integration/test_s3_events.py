@@ -268,6 +268,27 @@ class DoorsTests(EventsCase):
         self.doors = ("--archive", f"tcp:{self.archive_port}:interface=127.0.0.1")
         super().setUp()
 
+    def test_without_a_destination(self) -> None:
+        """Events for one that is not configured any more stay in the spool, which the log and the metrics say."""
+        self.client.create_bucket(Bucket="box")
+        self.moods += ["refuse"] * 100
+        self.configure("box", CREATED)
+        self.client.put_object(Bucket="box", Key="a", Body=b"x")
+        self.house.stop(signal.SIGTERM)
+        command = list(self.house.command)
+        at = command.index("--notify")
+        self.house.command = command[:at] + command[at + 2 :]
+        self.house.start()
+        wait_for(lambda: "which is no destination of this service" in self.house.output, "the log")
+        metrics = self.house.ask(self.house.admin_port, "GET", "/metrics")[1]
+        self.assertIn(b'storehouse_events_waiting{destination="hooks"} 2.0', metrics)
+        self.client.put_object(Bucket="box", Key="b", Body=b"x")
+        self.house.stop(signal.SIGTERM)
+        self.moods.clear()
+        self.house.command = command
+        self.house.start()
+        self.arrives("ObjectCreated:Put box/a", "ObjectCreated:Put box/b")
+
     def test_without_a_service(self) -> None:
         """What a command does meanwhile is announced by the next service."""
         self.client.create_bucket(Bucket="box")

@@ -13,6 +13,7 @@ import hmac
 from collections.abc import Callable
 from random import Random
 from typing import cast
+from urllib.parse import urlsplit
 
 from twisted.internet.defer import Deferred, TimeoutError, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -59,6 +60,10 @@ class HTTPTarget:
 
     def __init__(self, url: str, secret: bytes, reactor: Reactor, timeout: float, ca_file: str = "") -> None:
         self._url = url
+        # Some services have a secret in the path.
+        parts = urlsplit(url)
+        host = f"{parts.scheme}://{parts.netloc}"
+        self._shown = f"{host}{parts.path}", f"{host}/..."
         self._key = key_of(secret)
         self._clock = cast(IReactorTime, reactor)
         self._timeout = timeout
@@ -71,6 +76,8 @@ class HTTPTarget:
             await sending.addTimeout(2 * self._timeout, self._clock)
         except TimeoutError:
             raise RemoteUnavailable(f"no response in {2 * self._timeout:g} seconds") from None
+        except RemoteUnavailable as error:
+            raise RemoteUnavailable(error.detail.replace(*self._shown)) from None
 
     async def _send(self, id: str, body: bytes) -> None:
         def fields() -> dict[str, str]:

@@ -96,13 +96,15 @@ class HTTPTests(TestCase):
             error = yield self.assertFailure(self.target.send(1, BODY), RemoteUnavailable)
             self.assertIn(str(status), error.detail)
             self.assertNotIn("secret", error.detail)
+            self.assertNotIn("hook", error.detail)
         self.assertEqual(len(self.factory.requests), len(statuses))
 
     @inlineCallbacks
     def test_half(self) -> Any:
         for answer in (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", b"HTTP/1.1 20", b"what?\r\n\r\n"):
             self.factory.answers.append(answer)
-            yield self.assertFailure(self.target.send(1, BODY), RemoteUnavailable)
+            error = yield self.assertFailure(self.target.send(1, BODY), RemoteUnavailable)
+            self.assertNotIn("hook", error.detail)
 
     def test_silent(self) -> Deferred[Any]:
         self.factory.answers.append(None)
