@@ -30,8 +30,9 @@ from storehouse.errors import StartFailed
 
 __all__ = ["Description", "Made", "Restored", "Service", "make_backup", "restore", "size_of", "size_of_backup"]
 
-#: Of a root, what a backup has no use for: rights of processes, room, sockets, what is being made.
-_LEFT_OUT = frozenset({"lock", "reserve", "objects.sock"})
+#: Of a root, what a backup has no use for: rights of processes, room, sockets, what is being made; and events, which were of
+#: another time by then.
+_LEFT_OUT = frozenset({"lock", "reserve", "objects.sock", "events"})
 _ROOMS = frozenset({APPEND, ARCHIVES, SHIPPING, NAMESPACE, OBJECTS, "resumable", "accounts"})
 
 #: Seconds between two signs of life to the service.

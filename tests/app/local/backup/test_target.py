@@ -185,17 +185,18 @@ class FileTests(BackupCase):
         self.assertEqual(self.files(self.root).keys(), before)
 
     def test_what_is_no_file(self) -> None:
-        """Sockets and pipes are nothing to keep; what is not ours is, as it is."""
+        """Sockets, pipes and events that wait are nothing to keep; what is not ours is, as it is."""
         os.mkfifo(f"{self.root}/pipe")
         os.mkdir(f"{self.root}/mine")
         with open(f"{self.root}/mine/file", "wb") as file:
             file.write(b"x")
         os.symlink("file", f"{self.root}/mine/link")
+        os.mkdir(f"{self.root}/events")
         self.back_up()
         self.assertEqual(sorted(os.listdir(f"{self.made}/mine")), ["file", "link"])
         self.assertEqual(os.readlink(f"{self.made}/mine/link"), "file")
         self.assertFalse(os.path.lexists(f"{self.made}/pipe"))
-        for name in ("lock", "reserve"):
+        for name in ("lock", "reserve", "events"):
             self.assertFalse(os.path.lexists(f"{self.made}/{name}"))
 
 
