@@ -377,6 +377,14 @@ class SignInRefused(NotSignedIn):
     """A key, a link or a certificate does not sign anybody in."""
 
 
+class TokenInvalid(SignInRefused):
+    """The token of a temporary access key is none of ours, or was ended."""
+
+
+class TokenExpired(SignInRefused):
+    """The time of a temporary access key is over."""
+
+
 class Forbidden(StorehouseError):
     """Who asks may not do that."""
 

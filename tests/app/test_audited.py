@@ -46,6 +46,8 @@ UNCHANGING = {
     "read_url",
     "user_of_key",
     "secret_of_key",
+    "issue_temporary",
+    "user_of_temporary",
     "user_of_certificate",
     "sign_in_by_token",
     "begin_session",

@@ -35,6 +35,7 @@ from storehouse.frontends.s3 import ownership as ownership
 from storehouse.frontends.s3 import policies as policies
 from storehouse.frontends.s3 import postform as postform
 from storehouse.frontends.s3 import renaming as renaming
+from storehouse.frontends.s3 import sts
 from storehouse.frontends.s3 import tagging as tagging
 from storehouse.frontends.s3.access.caller import Caller
 from storehouse.frontends.s3.access.owning import audit_refused_signature
@@ -106,6 +107,8 @@ class S3Door:
             query = _decoded_query(request.fields)
             method = request.method.decode("ascii", "replace")
             hoist_fields(request.requestHeaders, query)
+            if method == "POST" and not bucket and sts.is_for_sts(request):
+                return await self._security_token(request, query)
             operation = operation_of(method, bucket, key, query, request.requestHeaders.hasHeader)
             handle = handler_of(operation)
             _check_version(operation, query)
@@ -148,6 +151,26 @@ class S3Door:
                 call.end()
         except StorehouseError as error:
             raise _located(error, request, bucket, key) from error
+
+    async def _security_token(self, request: DoorRequest, query: Mapping[str, str]) -> Reply:
+        """A request to the service for temporary keys, which is at the root."""
+        caller = Caller(None, "", request.address, request.is_secure)
+        body, length = request.body, request.body.length
+        call = Call(
+            request,
+            "SecurityToken",
+            "",
+            "",
+            query,
+            caller,
+            body,
+            length,
+            self._door,
+            request.request_id,
+            self._authorize,
+            self._authenticator,
+        )
+        return await sts.respond(call)
 
     def _names(self, request: DoorRequest) -> tuple[str, str, bool]:
         """The bucket and the key that a request names, each empty if it names none; and whether the bucket is in the host."""

@@ -240,6 +240,8 @@ _CODE: Mapping[type[errors.StorehouseError], tuple[str, bool]] = {
     errors.RemoteRefused: ("InternalError", False),
     errors.NotSignedIn: ("AccessDenied", False),
     errors.SignInRefused: ("InvalidAccessKeyId", False),
+    errors.TokenInvalid: ("InvalidToken", False),
+    errors.TokenExpired: ("ExpiredToken", False),
     errors.Forbidden: ("AccessDenied", False),
     errors.NoSpace: ("InsufficientStorage", True),
     errors.Unavailable: ("ServiceUnavailable", True),

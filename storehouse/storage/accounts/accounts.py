@@ -67,8 +67,10 @@ from storehouse.errors import (
     NoSuchUser,
     NotSignedIn,
     SignInRefused,
+    TokenExpired,
+    TokenInvalid,
 )
-from storehouse.storage.accounts import links
+from storehouse.storage.accounts import links, temporary
 from storehouse.storage.accounts.interfaces import (
     EARLIER,
     USUAL,
@@ -78,6 +80,8 @@ from storehouse.storage.accounts.interfaces import (
     NewKey,
     Rights,
     Session,
+    Temporary,
+    TemporaryKey,
     User,
     read_rights,
     with_rights,
@@ -244,6 +248,7 @@ class Users:
 def _encode_account(account: Account) -> dict[str, object]:
     user = attrs.asdict(account.user)
     rights, keys, _ = user.pop("rights"), user.pop("keys"), user.pop("limits")
+    del user["temporary"]
     fields = {
         **user,
         "secret": b64encode(account.secret).decode("ascii"),
@@ -369,6 +374,7 @@ class Keys:
     @ivar sessions: signs cookies.
     @ivar requests: makes the request tokens of sessions.
     @ivar links: signs links.
+    @ivar temporary: seals the tokens of temporary access keys, and makes their secrets.
     """
 
     def __init__(self, secret: bytes) -> None:
@@ -377,6 +383,9 @@ class Keys:
         self.sessions = _derive(secret, "sessions")
         self.requests = _derive(secret, "request tokens")
         self.links = _derive(secret, "links")
+        self.temporary = temporary.Sealer(
+            _derive(secret, "tokens of temporary keys"), _derive(secret, "secrets of temporary keys")
+        )
         self._access_keys = AESGCM(_derive(secret, "access keys"))
         self._opened: dict[tuple[str, str, bytes], str] = {}
 
@@ -594,6 +603,48 @@ class Accounts(ABC):
     def _secret_of(self, account: Account, key: AccessKey) -> str:
         return self._keys().open_secret(account.user.name, key.id, account.secret_of(key))
 
+    def issue_temporary(
+        self,
+        user: User,
+        key_id: str,
+        lifetime: float,
+        name: str = "",
+        rights: Sequence[Rights] | None = None,
+        policy: str | None = None,
+        is_role: bool = False,
+    ) -> TemporaryKey:
+        if not temporary.SHORTEST <= lifetime <= temporary.LONGEST:
+            raise BadRequest(f"a temporary key lasts from {temporary.SHORTEST} to {temporary.LONGEST} seconds")
+        if name:
+            temporary.check_session_name(name)
+        now = int(self._clock())
+        before = user.temporary or Temporary(key_id, "", now, now + temporary.LONGEST)
+        self._issuer(user.name, before.key_id)
+        said = Temporary(
+            before.key_id,
+            name or before.name,
+            now,
+            # What is issued by a temporary key does not outlive it.
+            min(now + int(lifetime), before.expires),
+            before.rights if rights is None else (*before.rights, read_rights(rights)),
+            before.policies if policy is None else (*before.policies, policy),
+            is_role or before.is_role,
+        )
+        return self._keys().temporary.seal(user.name, said)
+
+    def user_of_temporary(self, key_id: str, token: str) -> tuple[User, bytes]:
+        name, said, secret = self._keys().temporary.open(key_id, token)
+        if self._clock() >= said.expires:
+            raise TokenExpired("the temporary access key has expired")
+        return attrs.evolve(self._issuer(name, said.key_id), temporary=said), secret
+
+    def _issuer(self, name: str, key_id: str) -> User:
+        """The user, by a lasting key that is still there."""
+        found = self._users().by_key.get(key_id)
+        if found is None or found[0].user.name != name or found[0].user.is_disabled:
+            raise TokenInvalid("the access key behind it has ended, or its user is disabled")
+        return _limited(*found)
+
     def user_of_certificate(self, common_name: str) -> User:
         account = self._users().by_name.get(common_name)
         if account is None or account.user.is_disabled:
@@ -645,7 +696,7 @@ class Accounts(ABC):
         account = self._users().by_name.get(user.name)
         if account is None or account.user.is_disabled:
             raise SignInRefused(f"{user.name} cannot sign in")
-        if user.limits is not None:
+        if user.limits is not None or user.temporary is not None:
             raise SignInRefused("this access key is limited, and cannot begin a session")
         expires = int(self._clock() + self.settings.session_lifetime)
         ticket = Ticket(user.name, account.generation, expires, os.urandom(16))
@@ -702,7 +753,7 @@ class Accounts(ABC):
         return self._sign(user, grant, expires, not {"put-new", "overwrite"}.isdisjoint(rights.permissions))
 
     def _sign(self, user: User, grant: Grant, expires: float, stores: bool) -> str:
-        if user.limits is not None:
+        if user.limits is not None or user.temporary is not None:
             raise Forbidden("this access key is limited, and cannot sign links")
         now, lifetime = self._clock(), self.settings.link_lifetime
         # One second more: the expiry is rounded up, and the caller has read the clock a moment before.

@@ -47,6 +47,8 @@ __all__ = [
     "NewKey",
     "Rights",
     "Session",
+    "Temporary",
+    "TemporaryKey",
     "User",
     "canonical_id",
     "covers",
@@ -228,6 +230,36 @@ def _keys(values: Any) -> tuple[AccessKey, ...]:
     return tuple(each if isinstance(each, AccessKey) else AccessKey(**each) for each in values)
 
 
+def _each_limits(values: Any) -> tuple[tuple[Rights, ...], ...]:
+    return tuple(read_rights(each) for each in values)
+
+
+def _texts(values: Sequence[str]) -> tuple[str, ...]:
+    return tuple(values)
+
+
+@attrs.frozen
+class Temporary:
+    """
+    What a temporary access key says of itself: its token has it, and nothing else does.
+
+    @ivar key_id: of the access key by which it was issued, and ends with it.
+    @ivar name: of the session, for the audit; empty without one.
+    @ivar issued: seconds since 1970 UTC; so is C{expires}.
+    @ivar rights: lists of rights: what is not covered by each of them is refused, whatever the user can do.
+    @ivar policies: documents in JSON, each of which must allow what is done as well.
+    @ivar is_role: whether it is of a role that was assumed.
+    """
+
+    key_id: str
+    name: str
+    issued: int
+    expires: int
+    rights: tuple[tuple[Rights, ...], ...] = attrs.field(default=(), converter=_each_limits)
+    policies: tuple[str, ...] = attrs.field(default=(), converter=_texts)
+    is_role: bool = False
+
+
 @attrs.frozen
 class User:
     """
@@ -241,6 +273,7 @@ class User:
     @ivar keys: further access keys.
     @ivar limits: of the access key by which a request was authenticated: what is not among them is refused, whatever
         the user can do. C{None} for a key without limits, and where no key is concerned.
+    @ivar temporary: of the temporary access key by which a request was authenticated, if it was one.
     """
 
     name: str
@@ -252,6 +285,7 @@ class User:
     rights: tuple[Rights, ...] = attrs.field(default=EARLIER, converter=read_rights)
     keys: tuple[AccessKey, ...] = attrs.field(default=(), converter=_keys)
     limits: tuple[Rights, ...] | None = attrs.field(default=None, converter=_limits)
+    temporary: Temporary | None = None
 
     def may(self, permission: str, bucket: str, key: str = "", owner: str = "") -> bool:
         """
@@ -263,6 +297,10 @@ class User:
         """
         if self.is_disabled or (self.limits is not None and not covers(self.limits, permission, bucket, key, owner)):
             return False
+        if self.temporary is not None and not all(
+            covers(each, permission, bucket, key, owner) for each in self.temporary.rights
+        ):
+            return False
         return (
             self.is_admin or (owner != "" and owner == self.name) or covers(self.rights, permission, bucket, key, owner)
         )
@@ -273,9 +311,14 @@ class User:
         return canonical_id(self.name)
 
     @property
+    def has_limits(self) -> bool:
+        """Whether the access key by which a request was authenticated can do some things alone."""
+        return self.limits is not None or (self.temporary is not None and bool(self.temporary.rights))
+
+    @property
     def is_unlimited_admin(self) -> bool:
-        """Whether this is an administrator, by a key without limits: only such a one manages the service."""
-        return self.is_admin and not self.is_disabled and self.limits is None
+        """Whether this is an administrator, by a lasting key without limits: only such a one manages the service."""
+        return self.is_admin and not self.is_disabled and self.limits is None and self.temporary is None
 
 
 @attrs.frozen
@@ -293,6 +336,22 @@ class NewKey:
     @key_id.default
     def _first(self) -> str:
         return self.user.key_id
+
+
+@attrs.frozen
+class TemporaryKey:
+    """
+    A temporary access key: three values, of which nothing is stored.
+
+    @ivar key_id: C{ASIA} and 16 of A-Z and 2-7.
+    @ivar token: goes with every request that the key signs.
+    @ivar expires: seconds since 1970 UTC.
+    """
+
+    key_id: str
+    secret: str = attrs.field(repr=False)
+    token: str = attrs.field(repr=False)
+    expires: int
 
 
 @attrs.frozen
@@ -417,6 +476,37 @@ class IAccounts(Interface):
         requests are signed. The secret is not for logs.
 
         @raise SignInRefused: if the ID is unknown, or the user disabled; the text does not say which.
+        """
+
+    def issue_temporary(
+        user: User,
+        key_id: str,
+        lifetime: float,
+        name: str = "",
+        rights: Sequence[Rights] | None = None,
+        policy: str | None = None,
+        is_role: bool = False,
+    ) -> TemporaryKey:
+        """
+        Make a temporary access key, which can do no more than the one that asks for it, and for no longer: it ends with the
+        lasting key behind it, too. Nothing is stored.
+
+        @param user: as the key that asks was authenticated.
+        @param key_id: of the key that asks, if it is a lasting one.
+        @param lifetime: seconds, from 900 to 43200.
+        @param name: of the session: 2 to 64 of A-Z, a-z, 0-9 and C{_+=,.@-}; empty for none.
+        @param rights: all that it can do of what that key can.
+        @param policy: a document in JSON, which was checked, and must allow what is done as well.
+        @raise BadRequest: if one of these cannot be one, or it is too much.
+        @raise SignInRefused: if the user is disabled, or the key is none of that user's.
+        """
+
+    def user_of_temporary(key_id: str, token: str) -> tuple[User, bytes]:
+        """
+        The user of a temporary access key, with its limits and those of the key by which it was issued, and its secret.
+
+        @raise TokenInvalid: if it is not of that key and these accounts to the last bit, or was ended with its user or key.
+        @raise TokenExpired: if its time is over.
         """
 
     def user_of_certificate(common_name: str) -> User:

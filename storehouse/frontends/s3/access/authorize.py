@@ -18,7 +18,7 @@ import attrs
 from storehouse.core.streams import BytesStream
 from storehouse.core.turns import breath
 from storehouse.core.xmltext import parse_in_turns
-from storehouse.errors import Damaged, NoSuchKey
+from storehouse.errors import Damaged, NoSuchBucket, NoSuchKey
 from storehouse.events import AccessDecided
 from storehouse.frontends.s3.access.acl import Acl, decode_acl, private_acl
 from storehouse.frontends.s3.access.actions import (
@@ -30,7 +30,7 @@ from storehouse.frontends.s3.access.actions import (
     reads_configuration,
 )
 from storehouse.frontends.s3.access.context import RequestValues
-from storehouse.frontends.s3.access.policy import Principal, Verdict
+from storehouse.frontends.s3.access.policy import Principal, Verdict, session_policy
 from storehouse.frontends.s3.access.state import BucketAccess
 from storehouse.frontends.s3.call import Call
 from storehouse.frontends.s3.errors import S3Error
@@ -168,7 +168,7 @@ def _audit(call: Call, action: str, is_allowed: bool) -> None:
     resource = f"{call.bucket}/{call.key}" if call.key else call.bucket
     caller = call.caller
     call.door.audit(
-        AccessDecided("s3", caller.name, call.source, action, resource, is_allowed, caller.key_id, call.request_id)
+        AccessDecided("s3", caller.who, call.source, action, resource, is_allowed, caller.key_id, call.request_id)
     )
 
 
@@ -176,6 +176,8 @@ async def _authorize(call: Call, actions: tuple[str, ...]) -> None:
     user = call.caller.user
     if user is not None and user.is_disabled:
         raise S3Error("AccessDenied")
+    if user is not None and user.temporary is not None and user.temporary.policies:
+        await _check_session(call, user, actions)
     if not call.bucket:
         if user is None:
             raise S3Error("AccessDenied")
@@ -187,12 +189,12 @@ async def _authorize(call: Call, actions: tuple[str, ...]) -> None:
     try:
         state = await call.door.access.of(call.door.store, call.bucket)
     except Damaged:
-        if call.operation in _REPAIRS and user is not None and user.limits is None:
+        if call.operation in _REPAIRS and user is not None and not user.has_limits:
             owner = (await call.door.store.get_bucket(call.bucket)).owner
             if user.is_admin or user.name == owner != "":
                 return
         raise
-    is_plain = state.policy is None and user is not None and user.limits is None
+    is_plain = state.policy is None and user is not None and user.limits is None and user.temporary is None
     if is_plain and user is not None and _is_master(user, state, actions[0]):
         return  # as most requests are
     # One request can ask for a thousand decisions.
@@ -214,6 +216,39 @@ async def _authorize(call: Call, actions: tuple[str, ...]) -> None:
         call.only_own = not decision.may_delete()
     if actions[0] == "s3:PutObject" and not (allowed.new and allowed.replacing):
         call.narrowed = _narrowed(call, allowed, actions[0])
+
+
+async def _check_session(call: Call, user: User, actions: tuple[str, ...]) -> None:
+    """
+    See to it that the policies of a temporary key allow all that a call is.
+
+    @raise S3Error: C{AccessDenied}.
+    """
+    for action in actions:
+        if not await _session_allows(call, user, action):
+            raise S3Error("AccessDenied")
+
+
+async def _session_allows(call: Call, user: User, action: str) -> bool:
+    """Whether each of the policies of a temporary key, if it has any, allows an action."""
+    if user.temporary is None or not user.temporary.policies:
+        return True
+    arn = f"arn:aws:s3:::{call.bucket or '*'}"
+    if ACTIONS.get(action) == OBJECT:
+        arn = f"{arn}/{call.key}"
+    policies = [session_policy(each) for each in user.temporary.policies]
+    tags = None
+    if call.key and any(key.startswith("s3:existingobjecttag/") for each in policies for key in each.keys):
+        try:
+            info: ObjectInfo = await call.door.store.head(call.bucket, call.key)
+            tags = dict(read_tags(info.system.get("tagging", "")))
+        except (NoSuchKey, NoSuchBucket):
+            pass
+    values, principal = RequestValues(call, tags), Principal(user.name, canonical_id(user.name))
+    for policy in policies:
+        if await policy.verdict_in_turns(principal, action, arn, values) != "allow":
+            return False
+    return True
 
 
 def _narrowed(call: Call, allowed: _Allowed, action: str) -> PermittedStore:
@@ -245,10 +280,13 @@ class _Decision:
         name = None if self._user is None else self._user.name
         self._principal = Principal(name, "" if name is None else canonical_id(name))
         self._verdicts: dict[str, Verdict] = {}
+        self._hides = False
 
     async def prepare(self, actions: tuple[str, ...]) -> None:
         """Find out what the policy says of the actions, and of listing, which says whether the caller may know of keys."""
         call, policy = self._call, self._state.policy
+        if self._user is not None and not await _session_allows(call, self._user, "s3:ListBucket"):
+            self._hides = True
         if policy is None:
             return
         object_tags = request_tags = None
@@ -288,7 +326,7 @@ class _Decision:
 
     def may_list(self) -> bool:
         """Whether the caller can see which keys there are."""
-        return bool(not self._is_denied("s3:ListBucket") and self._allowed("s3:ListBucket"))
+        return bool(not self._hides and not self._is_denied("s3:ListBucket") and self._allowed("s3:ListBucket"))
 
     def may_delete(self) -> bool:
         """Whether the rights of the user, and the limits of the key, are such that objects can be removed."""
@@ -329,7 +367,7 @@ class _Decision:
     def _is_within_limits(self, action: str) -> bool:
         """Whether the limits of the access key, if it has any, allow an action at all."""
         user = self._user
-        if user is None or user.limits is None:
+        if user is None or not user.has_limits:
             return True
         # What the user can do is not asked here: an administrator's limits are what is left.
         limited = attrs.evolve(user, is_admin=True)
@@ -364,7 +402,7 @@ class _Decision:
     def _allowed(self, action: str) -> _Allowed:
         user, state = self._user, self._state
         new = replacing = True
-        if user is not None and user.limits is not None and action == "s3:PutObject":
+        if user is not None and user.has_limits and action == "s3:PutObject":
             limited = attrs.evolve(user, is_admin=True)
             new, replacing = self._may(limited, "put-new"), self._may(limited, "overwrite")
         if user is not None and self._is_master(action):

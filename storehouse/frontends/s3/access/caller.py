@@ -32,6 +32,12 @@ class Caller:
     algorithm: str = "AWS4-HMAC-SHA256"
 
     @property
+    def who(self) -> str:
+        """For the audit: the user's name, and that of the session behind a slash, if the key is a temporary one with a name."""
+        temporary = None if self.user is None else self.user.temporary
+        return f"{self.name}/{temporary.name}" if temporary is not None and temporary.name else self.name
+
+    @property
     def name(self) -> str:
         """The user's; empty without one."""
         return "" if self.user is None else self.user.name

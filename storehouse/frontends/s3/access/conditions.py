@@ -61,6 +61,7 @@ KEYS = frozenset(
         "aws:tokenissuetime",
         "aws:useragent",
         "aws:userid",
+        "sts:rolesessionname",
         "aws:username",
         "aws:viaawsservice",
         "aws:vpcsourceip",

@@ -99,22 +99,42 @@ def _is_signed(call: Call) -> bool:
     return call.caller.user is not None
 
 
+def _role(call: Call) -> str | None:
+    """The name of the session of a role that was assumed."""
+    temporary = None if call.caller.user is None else call.caller.user.temporary
+    return temporary.name if temporary is not None and temporary.is_role else None
+
+
+def _issued(call: Call) -> str | None:
+    temporary = None if call.caller.user is None else call.caller.user.temporary
+    return None if temporary is None else datetime.fromtimestamp(temporary.issued, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _user_id(call: Call) -> str:
+    if not _is_signed(call):
+        return "anonymous"
+    role = _role(call)
+    return call.caller.name if role is None else f"{call.caller.name}:{role}"
+
+
 _MAKERS: Mapping[str, Callable[[Call], str | None]] = {
     "aws:currenttime": lambda call: datetime.fromtimestamp(_now(call), UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     "aws:epochtime": lambda call: str(int(_now(call))),
     "aws:principalaccount": lambda call: ACCOUNT if _is_signed(call) else None,
     "aws:principalarn": lambda call: user_arn(call.caller.name) if _is_signed(call) else None,
     "aws:principalisawsservice": lambda call: "false",
-    "aws:principaltype": lambda call: "User" if _is_signed(call) else "Anonymous",
+    "aws:principaltype": lambda call: "Anonymous" if not _is_signed(call) else "AssumedRole" if _role(call) else "User",
     "aws:referer": lambda call: _field(call, "referer"),
     "aws:requestedregion": lambda call: call.door.region,
     "aws:resourceaccount": lambda call: ACCOUNT,
     "aws:securetransport": lambda call: "true" if call.caller.is_secure else "false",
     "aws:sourceip": lambda call: call.caller.address or None,
     "aws:useragent": lambda call: _field(call, "user-agent"),
-    "aws:userid": lambda call: call.caller.name if _is_signed(call) else "anonymous",
+    "aws:tokenissuetime": lambda call: _issued(call),
+    "aws:userid": lambda call: _user_id(call),
     "aws:username": lambda call: call.caller.name if _is_signed(call) else None,
     "aws:viaawsservice": lambda call: "false",
+    "sts:rolesessionname": lambda call: _role(call),
     "s3:authtype": lambda call: call.caller.kind or None,
     "s3:delimiter": lambda call: call.query.get("delimiter"),
     "s3:max-keys": lambda call: call.query.get("max-keys"),

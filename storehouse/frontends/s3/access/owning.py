@@ -42,7 +42,7 @@ def audit_change(call: Call, action: str, resource: str, detail: str = "") -> No
     """Report a change of access."""
     caller = call.caller
     call.door.audit(
-        AccessChanged("s3", caller.name, call.source, action, resource, detail, caller.key_id, call.request_id)
+        AccessChanged("s3", caller.who, call.source, action, resource, detail, caller.key_id, call.request_id)
     )
 
 

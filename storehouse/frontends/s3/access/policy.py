@@ -34,10 +34,23 @@ from storehouse.frontends.s3.access.conditions import (
 from storehouse.frontends.s3.access.glob import Globs, tokens_of
 from storehouse.frontends.s3.errors import S3Error
 
-__all__ = ["ACCOUNT", "MOST_POLICY", "Policy", "Principal", "Verdict", "read_policy", "user_arn"]
+__all__ = [
+    "ACCOUNT",
+    "MOST_POLICY",
+    "MOST_SESSION_POLICY",
+    "Policy",
+    "Principal",
+    "Verdict",
+    "read_policy",
+    "session_policy",
+    "user_arn",
+]
 
 #: Bytes of a policy.
 MOST_POLICY = 20 * 1024
+
+#: Characters of a policy of a temporary key.
+MOST_SESSION_POLICY = 2048
 
 #: The account of all users, as ARNs name it; an ARN that leaves it out means the same.
 ACCOUNT = "0" * 12
@@ -222,9 +235,19 @@ def _malformed(what: str) -> S3Error:
     return S3Error("MalformedPolicy", what)
 
 
-def read_policy(data: bytes, bucket: str) -> Policy:
+@lru_cache(maxsize=256)
+def session_policy(text: str) -> Policy:
     """
-    @param bucket: whose policy it is to be.
+    The policy of a temporary key, which names no principals: it is about who has the key.
+
+    @raise S3Error: C{MalformedPolicy}, or C{InvalidArgument} if it is too large.
+    """
+    return read_policy(text.encode("utf-8", "surrogatepass"), None)
+
+
+def read_policy(data: bytes, bucket: str | None) -> Policy:
+    """
+    @param bucket: whose policy it is to be; C{None} for one of a temporary key.
     @raise S3Error: C{MalformedPolicy}, or C{InvalidArgument} if it is too large.
     """
     if len(data) > MOST_POLICY:
@@ -275,7 +298,7 @@ def _one_of(value: Mapping[str, Any], name: str) -> tuple[Any, bool]:
     return value[both[0]], both[0] != name
 
 
-def _statement(value: Any, bucket: str, has_variables: bool, keys: set[str], names: set[str]) -> _Statement:
+def _statement(value: Any, bucket: str | None, has_variables: bool, keys: set[str], names: set[str]) -> _Statement:
     if not isinstance(value, dict):
         raise _malformed("A statement must be an object")
     _check_members(value, _ELEMENTS)
@@ -288,14 +311,19 @@ def _statement(value: Any, bucket: str, has_variables: bool, keys: set[str], nam
         raise _malformed("Missing required field Effect")
     if value["Effect"] not in ("Allow", "Deny"):
         raise _malformed(f"Invalid effect: {str(value['Effect'])[:100]}")
-    principals, negates_principals = _one_of(value, "Principal")
+    principals: Any = "*"
+    negates_principals = False
+    if bucket is not None:
+        principals, negates_principals = _one_of(value, "Principal")
+    elif "Principal" in value or "NotPrincipal" in value:
+        raise _malformed("Policy document should not specify a principal.")
     actions, negates_actions = _one_of(value, "Action")
     resources, negates_resources = _one_of(value, "Resource")
     named = _actions(_texts(actions, "Action"))
     arns = _texts(resources, "Resource")
-    for arn in arns:
-        _check_resource(arn, bucket)
-    if not negates_actions and not negates_resources:
+    for arn in arns if bucket is not None else ():
+        _check_resource(arn, str(bucket))
+    if bucket is not None and not negates_actions and not negates_resources:
         _check_match(_texts(actions, "Action"), arns)
     statement = _Statement(
         value["Effect"] == "Deny",

@@ -7,6 +7,7 @@ meaning. Signatures are compared in constant time.
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -27,7 +28,7 @@ from storehouse.core.sigv4 import (
     string_to_sign,
 )
 from storehouse.core.streams import IByteStream
-from storehouse.errors import SignInRefused
+from storehouse.errors import SignInRefused, TokenExpired, TokenInvalid
 from storehouse.frontends.http.request import DoorRequest, lower_fields
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.signing.bodies import BATCH, Chain, body_stream
@@ -147,10 +148,8 @@ class Authenticator:
             signed_query = list(query.items())
         else:
             return Signed(payload=_unsigned_payload(fields, length))
-        if token is not None:
-            raise S3Error("InvalidToken")
         payload = payload_of(form, fields, length)
-        user, key = self._key_of(claim.key_id, claim.scope)
+        user, key = self._key_of(claim.key_id, claim.scope, token)
         canonical = canonical_request(
             request.method,
             canonical_path(request.path),
@@ -170,10 +169,8 @@ class Authenticator:
         self, request: DoorRequest, query: Mapping[str, str], fields: Fields, host_bucket: str
     ) -> Signed:
         claim = claim_of_version_2(query, self._clock())
-        if b"x-amz-security-token" in fields:
-            raise S3Error("InvalidToken")
         payload = _unsigned_payload(fields, request.body.length)
-        user, secret = self._secret_of(claim.key_id)
+        user, secret = self._secret_of(claim.key_id, one(fields, b"x-amz-security-token"))
         resource = (b"/" + host_bucket.encode() if host_bucket else b"") + request.path
         text = text_to_sign(request.method, resource, query, fields, claim.expires)
         if resource.count(b"/") == 1:
@@ -196,31 +193,58 @@ class Authenticator:
         claim = claim_of_form(fields, self._region)
         if claim is None:
             return Signed(), None
-        if "x-amz-security-token" in fields:
-            raise S3Error("InvalidToken")
+        token = fields.get("x-amz-security-token")
         text = _encoded(fields["policy"])
         now = self._clock()
         if isinstance(claim, Claim):
-            user, key = self._key_of(claim.key_id, claim.scope)
+            user, key = self._key_of(claim.key_id, claim.scope, token)
             check_signature(claim, sign(key, text), text)
             signed = Signed(user, claim.key_id, claim.kind, max(0.0, now - claim.time))
         else:
-            user, secret = self._secret_of(claim.key_id)
+            user, secret = self._secret_of(claim.key_id, token)
             check_signature(claim, sign_version_2(secret, text), text)
             signed = Signed(user, claim.key_id, "POST", algorithm=ALGORITHM_2)
         policy = read_policy(fields["policy"])
         policy.check(fields, bucket, now)
         return signed, policy
 
-    def _secret_of(self, key_id: str) -> tuple[User, bytes]:
+    def authenticate_service(self, request: DoorRequest, body: bytes, service: str) -> Signed:
+        """
+        Who has signed a request to another service at the root of the door, whose whole body is signed.
+
+        @param service: as its scope names it.
+        @raise S3Error: if the signature is not right. Without one the user is C{None}.
+        """
+        fields: Fields = lower_fields(request.requestHeaders)
+        authorization = one(fields, b"authorization")
+        if authorization is None:
+            return Signed()
+        now = self._clock()
+        claim = claim_of_header(authorization, fields, self._region, now, service)
+        user, key = self._key_of(claim.key_id, claim.scope, one(fields, b"x-amz-security-token"))
+        query = canonical_query(request.fields.items())
+        headers = _signed_fields(claim, fields, {})
+        digest = hashlib.sha256(body).hexdigest().encode()
+        canonical = canonical_request(request.method, canonical_path(request.path), query, headers, digest)
+        text = string_to_sign(canonical, claim.timestamp, str(claim.scope))
+        check_signature(claim, sign(key, text), text, canonical)
+        return Signed(user, claim.key_id, claim.kind, max(0.0, now - claim.time))
+
+    def _secret_of(self, key_id: str, token: str | None) -> tuple[User, bytes]:
         try:
+            if token is not None:
+                return self._accounts.user_of_temporary(key_id, token)
             return self._accounts.secret_of_key(key_id)
+        except TokenExpired:
+            raise S3Error("ExpiredToken") from None
+        except TokenInvalid:
+            raise S3Error("InvalidToken") from None
         except SignInRefused:
             raise S3Error("InvalidAccessKeyId", AWSAccessKeyId=key_id[:128]) from None
 
-    def _key_of(self, key_id: str, scope: Scope) -> tuple[User, bytes]:
+    def _key_of(self, key_id: str, scope: Scope, token: str | None) -> tuple[User, bytes]:
         """The user of an access key, and its signing key."""
-        user, secret = self._secret_of(key_id)
+        user, secret = self._secret_of(key_id, token)
         place = key_id, scope
         known = self._keys.get(place)
         if known is not None and hmac.compare_digest(known[0], secret):

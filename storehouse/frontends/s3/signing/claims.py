@@ -113,15 +113,15 @@ def not_supported() -> S3Error:
     )
 
 
-def parse_credential(text: str, malformed: Malformed) -> tuple[str, Scope]:
+def parse_credential(text: str, malformed: Malformed, service: str = "s3") -> tuple[str, Scope]:
     """The ID of a key, and the scope of its signature, from C{ID/yyyyMMdd/REGION/s3/aws4_request}."""
     known = _credentials.get(text)
-    if known is not None:
+    if known is not None and known[1].service == service:
         return known
     parts = text.split("/")
     if len(parts) != 5:
         raise malformed('the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".')
-    key_id, date, region, service, terminal = parts
+    key_id, date, region, given, terminal = parts
     if not key_id:
         raise malformed("a non-empty Access Key (AKID) must be provided in the credential.")
     if not _date(date):
@@ -130,8 +130,8 @@ def parse_credential(text: str, malformed: Malformed) -> tuple[str, Scope]:
         )
     if not _region(region):
         raise malformed("the region in the credential is none.")
-    if service != "s3":
-        raise malformed(f'incorrect service "{service[:64]}". This endpoint belongs to "s3".')
+    if given != service:
+        raise malformed(f'incorrect service "{given[:64]}". This endpoint belongs to "{service}".')
     if terminal != TERMINAL:
         raise malformed(f'incorrect terminal "{terminal[:64]}". This endpoint uses "{TERMINAL}".')
     return _remember(_credentials, text, (key_id, Scope(date, region, service)))

@@ -31,12 +31,13 @@ def _malformed(reason: str) -> S3Error:
     return S3Error("AuthorizationHeaderMalformed", f"The authorization header is malformed; {reason}")
 
 
-def claim_of_header(authorization: str, fields: Fields, region: str, now: float) -> Claim:
+def claim_of_header(authorization: str, fields: Fields, region: str, now: float, service: str = "s3") -> Claim:
     """
     What the header field C{Authorization} says.
 
     @param region: ours, or C{any}.
     @param now: seconds since 1970.
+    @param service: that it must be signed for.
     """
     kind, _, rest = authorization.partition(" ")
     if kind != ALGORITHM:
@@ -55,7 +56,7 @@ def claim_of_header(authorization: str, fields: Fields, region: str, now: float)
         raise _malformed(
             "the authorization header requires three components: Credential, SignedHeaders, and Signature."
         )
-    key_id, scope = parse_credential(parts["Credential"], _malformed)
+    key_id, scope = parse_credential(parts["Credential"], _malformed, service)
     names = parse_names(parts["SignedHeaders"], _malformed)
     timestamp, time = timestamp_of(fields)
     check_region(scope, region, _malformed)
