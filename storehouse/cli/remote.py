@@ -16,7 +16,7 @@ from storehouse import errors
 from storehouse.cli.client import Body, Client, Done, Response, Server
 from storehouse.cli.errors import CommandError, Refused
 from storehouse.errors import BadRequest, RemoteUnavailable, StorehouseError
-from storehouse.storage.accounts.interfaces import NewKey, Rights, User
+from storehouse.storage.accounts.interfaces import NewKey, Rights, TemporaryKey, User
 from storehouse.storage.namespace.interfaces import Bucket
 from storehouse.storage.objects.values import (
     ALWAYS,
@@ -435,6 +435,25 @@ class SocketAccounts:
         if max_bytes is not None:
             given["max_bytes"] = max_bytes
         return self._service.member(self._ask(user.name, "links", **given), "query", str)
+
+    def issue_temporary(
+        self,
+        user: User,
+        key_id: str,
+        lifetime: float,
+        name: str = "",
+        rights: Sequence[Rights] | None = None,
+        policy: str | None = None,
+    ) -> TemporaryKey:
+        """A temporary access key. @param lifetime: seconds."""
+        given: dict[str, Any] = {"lifetime": float(lifetime), "key_id": key_id, "name": name}
+        if rights is not None:
+            given["rights"] = [attrs.asdict(each) for each in rights]
+        if policy is not None:
+            given["policy"] = policy
+        response = self._ask(user.name, "session", **given)
+        id, secret, token = (self._service.member(response, each, str) for each in ("key_id", "secret", "token"))
+        return TemporaryKey(id, secret, token, self._service.member(response, "expires", int))
 
     async def read_url(self) -> str | None:
         """The URL of the door of uploads, if it is known."""

@@ -8,7 +8,8 @@ import os
 import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol, TypeVar
+from datetime import UTC, datetime
+from typing import Protocol, TextIO, TypeVar
 from urllib.parse import urlsplit
 
 import attrs
@@ -25,7 +26,7 @@ from storehouse.core import times
 from storehouse.core.keys.masterkey import take_master_key
 from storehouse.core.names import UPLOADS, link_path, rights_link
 from storehouse.errors import Forbidden, InvalidName, NoSuchUser
-from storehouse.storage.accounts.interfaces import PERMISSIONS, AccessKey, NewKey, Rights, User
+from storehouse.storage.accounts.interfaces import PERMISSIONS, AccessKey, NewKey, Rights, TemporaryKey, User
 
 __all__ = ["sign", "user"]
 
@@ -75,6 +76,16 @@ class Accounts(Protocol):
     def sign_rights(
         self, user: User, rights: Rights, expires: float, max_bytes: int | None = None, once: bool = False
     ) -> str: ...
+
+    def issue_temporary(
+        self,
+        user: User,
+        key_id: str,
+        lifetime: float,
+        name: str = "",
+        rights: Sequence[Rights] | None = None,
+        policy: str | None = None,
+    ) -> TemporaryKey: ...
 
     def read_url(self) -> Awaitable[str | None]: ...
 
@@ -464,6 +475,84 @@ async def sign_in(accounts: Accounts, name: str, expires: float, url: str | None
     """
     token = await accounts.make_sign_in_token(name, expires)
     _print(f"{await _base(accounts, url)}/sign-in/{token}\n")
+
+
+@user.command("session", short_help="Make a temporary access key.")
+@click.argument("name")
+@click.option(
+    "--duration",
+    metavar="TIME",
+    default="1h",
+    show_default=True,
+    callback=_parse_lifetime,
+    help="How long it is valid: 15m to 12h, or seconds.",
+)
+@click.option("--policy", metavar="FILE", type=click.File("r"), help="A policy, in JSON, that must allow what is done.")
+@click.option(
+    "--read", metavar="BUCKET[/PREFIX]", multiple=True, help="Allow reading and listing there. Can be repeated."
+)
+@click.option(
+    "--put-new", metavar="BUCKET[/PREFIX]", multiple=True, help="Allow storing new objects there. Can be repeated."
+)
+@click.option("--session-name", metavar="TEXT", default="", help="A name for the audit.")
+@click.option(
+    "--key", "key_id", metavar="KEY-ID", help="The key behind it, with which it ends.  [default: the first one]"
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["env", "process"]),
+    default="env",
+    show_default=True,
+    help="Shell variables, or JSON for credential_process.",
+)
+@accounts_options()
+async def session(
+    accounts: Accounts,
+    name: str,
+    duration: float,
+    policy: TextIO | None,
+    read: tuple[str, ...],
+    put_new: tuple[str, ...],
+    session_name: str,
+    key_id: str | None,
+    form: str,
+) -> None:
+    """
+    Make a temporary access key for the user NAME, for S3, and print its three values. Nothing of it is stored; it ends by
+    itself, with the key behind it, and while the user is disabled.
+
+    \b
+    Examples:
+      export $(storehouse user session ann --duration 15m --put-new backups/laptop/)
+      storehouse user session ann --policy ci.json --session-name ci --format process
+    """
+    text = None if policy is None else policy.read()
+    if text is not None:
+        # What it says is read by the door: there a policy that is malformed allows nothing.
+        try:
+            is_right = len(text) <= 2048 and isinstance(json.loads(text), dict)
+        except ValueError:
+            is_right = False
+        if not is_right:
+            raise click.BadParameter("a policy is a JSON object of at most 2048 characters.", param_hint="--policy")
+    rights = [_right_at(("read", "list"), each) for each in read] + [_right_at(("put-new",), each) for each in put_new]
+    found = await _one(accounts, name)
+    key = accounts.issue_temporary(found, key_id or found.key_id, duration, session_name, rights or None, text)
+    expires = datetime.fromtimestamp(key.expires, UTC).isoformat()
+    if form == "process":
+        values = {"AccessKeyId": key.key_id, "SecretAccessKey": key.secret, "SessionToken": key.token}
+        _print(f"{json.dumps({'Version': 1, **values, 'Expiration': expires})}\n")
+        return
+    _print(
+        f"AWS_ACCESS_KEY_ID={key.key_id}\nAWS_SECRET_ACCESS_KEY={key.secret}\nAWS_SESSION_TOKEN={key.token}\n"
+        f"AWS_CREDENTIAL_EXPIRATION={expires}\n"
+    )
+
+
+def _right_at(permissions: tuple[str, ...], place: str) -> Rights:
+    bucket, _, prefix = place.partition("/")
+    return Rights(permissions, bucket, prefix)
 
 
 @click.command("sign")

@@ -79,6 +79,7 @@ BODIES: dict[str, Any] = {
     "grant": {"permissions": ["read"], "bucket": "box"},
     "revoke": {"all": True},
     "sign-in": {"lifetime": 60.0},
+    "session": {"lifetime": 900.0},
     "links": {"method": "GET", "path": "/download/a", "expires": "EXPIRES"},
 }
 

@@ -13,7 +13,7 @@ from storehouse.core.jobs import InlineDisk
 from storehouse.core.keys.vault import Vault
 from storehouse.core.root import check_owner
 from storehouse.errors import StartFailed
-from storehouse.storage.accounts.interfaces import NewKey, Rights, User
+from storehouse.storage.accounts.interfaces import NewKey, Rights, TemporaryKey, User
 from storehouse.storage.accounts.journal import ChangeJournal
 
 if TYPE_CHECKING:
@@ -95,6 +95,20 @@ class JournaledAccounts:
     ) -> str:
         with self._journal.change("links", user.name, str(rights)):
             return self._accounts.sign_rights(user, rights, expires, max_bytes, once)
+
+    def issue_temporary(
+        self,
+        user: User,
+        key_id: str,
+        lifetime: float,
+        name: str = "",
+        rights: Sequence[Rights] | None = None,
+        policy: str | None = None,
+    ) -> TemporaryKey:
+        with self._journal.change("session", user.name, name) as entry:
+            key = self._accounts.issue_temporary(user, key_id, lifetime, name, rights, policy)
+            entry.done = key.key_id
+        return key
 
     async def read_url(self) -> str | None:
         return await self._accounts.read_url()

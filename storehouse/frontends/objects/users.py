@@ -40,7 +40,11 @@ _LINK = {
 
 
 #: What can be done for one.
-_ACTIONS = frozenset({"disable", "enable", "rotate", "keys", "remove-key", "grant", "revoke", "sign-in", "links"})
+_SESSION = {"lifetime": float, "key_id": str, "name": str, "rights": list, "policy": str}
+
+_ACTIONS = frozenset(
+    {"disable", "enable", "rotate", "keys", "remove-key", "grant", "revoke", "sign-in", "links", "session"}
+)
 
 
 class Users(Leaf):
@@ -122,6 +126,16 @@ class Users(Leaf):
         if action == "sign-in":
             given = _all_of(await json_object(request, _TOKEN), "lifetime")
             return json_reply({"token": await accounts.make_sign_in_token(name, given["lifetime"])}), ""
+        if action == "session":
+            given = _all_of(await json_object(request, _SESSION), "lifetime")
+            user = accounts.user_named(name)
+            if "rights" in given:
+                given["rights"] = read_rights(given["rights"])
+            issued = accounts.issue_temporary(user, given.pop("key_id", user.key_id), **given)
+            until = f"{issued.key_id} until {issued.expires}"
+            return json_reply(
+                attrs.asdict(issued)
+            ), f"{until}{f', session {each}' if (each := given.get('name')) else ''}"
         given = _all_of(await json_object(request, _LINK), "expires")
         if "permissions" in given:
             rights = Rights(given.pop("permissions"), given.pop("bucket", ""), given.pop("prefix", ""))
