@@ -54,6 +54,25 @@ class BotoTests(S3Case):
     def refused(self, code: str, call: Callable[..., object], **given: Any) -> None:
         self.assertEqual(self.code(call, **given), code)
 
+    def test_temporary_keys(self) -> None:
+        """Those of AWS's service for them, at the same endpoint."""
+        self.client.create_bucket(Bucket="box")
+        sts = boto3.client(
+            "sts",
+            endpoint_url=self.house.endpoint,
+            aws_access_key_id=self.house.key_id,
+            aws_secret_access_key=self.house.secret,
+            region_name=REGION,
+            verify=str(self.house.certificate) if self.secure else None,
+        )
+        found = sts.get_session_token(DurationSeconds=900)["Credentials"]
+        session = boto3.Session(found["AccessKeyId"], found["SecretAccessKey"], found["SessionToken"])
+        verify = str(self.house.certificate) if self.secure else None
+        client = session.client("s3", endpoint_url=self.house.endpoint, region_name=REGION, verify=verify)
+        client.put_object(Bucket="box", Key="a", Body=b"data")
+        url = client.generate_presigned_url("get_object", {"Bucket": "box", "Key": "a"})
+        self.assertEqual(requests.get(url, verify=verify or True, timeout=PATIENCE).content, b"data")
+
     def test_buckets(self) -> None:
         """Each user has buckets of its own; an administrator sees all."""
         client, other = self.client, self.connect(*self.house.add_user("other"))
