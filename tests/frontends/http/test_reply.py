@@ -94,6 +94,8 @@ def _all_errors() -> Iterator[type[StorehouseError]]:
 _EXPECTED = {
     "NotSignedIn": 401,
     "SignInRefused": 401,
+    "TokenExpired": 401,
+    "TokenInvalid": 401,
     "Forbidden": 403,
     "ForgedRequest": 403,
     "LinkTampered": 403,
