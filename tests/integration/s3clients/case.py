@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -82,6 +83,8 @@ class S3Case(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.place = Path(self.mktemp()).resolve()
+        # Some 200 MiB, which may be in memory.
+        self.addCleanup(shutil.rmtree, self.place, ignore_errors=True)
         self.house = S3House(str(self.place / "house"), *self.options, secure=self.secure)
         self.addCleanup(self.house.kill)
         self.house.start()
