@@ -51,9 +51,11 @@ class EventsCase(SynchronousTestCase):
         destinations = f"hooks={self.receiver.url},log=append:events/s3,stream=archive:events,gone=http://127.0.0.1:9/"
         with open(os.open(f"{self.directory}/secrets/gone", os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
             file.write("x")
+        self.archive_port = free_port()
         self.house = S3House(
             f"{self.directory}/house",
             *self.doors,
+            *("--archive", f"tcp:{self.archive_port}:interface=127.0.0.1"),
             *("--notify", destinations, "--notify-secrets", f"{self.directory}/secrets", "--config", "tables.toml"),
             settings={"notify-timeout": 2, **self.settings},
             https=self.https,
@@ -262,11 +264,6 @@ class DoorsTests(EventsCase):
                 self.assertEqual(answer.status, 200)
         wait_for(lambda: bool(self.receiver.names), "an archive")
         self.assertTrue(self.receiver.names[0].startswith("ObjectCreated:Put archives/shipped/"))
-
-    def setUp(self) -> None:
-        self.archive_port = free_port()
-        self.doors = ("--archive", f"tcp:{self.archive_port}:interface=127.0.0.1")
-        super().setUp()
 
     def test_without_a_destination(self) -> None:
         """Events for one that is not configured any more stay in the spool, which the log and the metrics say."""
