@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 
 import click
@@ -19,6 +20,8 @@ __all__ = ["events"]
 _HEAD = ("EVENT", "DESTINATION", "STATE", "SINCE", "TRIES", "WHAT", "ERROR")
 
 _STATES = {INTENDED: "intended", READY: "waiting", BEHIND: "behind", DEAD: "dead"}
+
+_name = re.compile(r"[0-9A-Fa-f]{16}")
 
 #: Events that are printed as one table.
 _TABLE = 10_000
@@ -38,10 +41,10 @@ def events() -> None:
 
 
 def _numbers(values: Sequence[str]) -> list[int]:
-    try:
-        return [int(value, 16) for value in values]
-    except ValueError as error:
-        raise CommandError(f"an event is named by 16 hex digits, as ls prints it: {error}") from None
+    for value in values:
+        if not _name.fullmatch(value):
+            raise CommandError(f"{value!r} is not the name of an event: 16 hex digits, as ls prints them")
+    return [int(value, 16) for value in values]
 
 
 @events.command("ls")

@@ -463,7 +463,7 @@ class SocketAccounts:
     def _users(self) -> dict[str, Any]:
         return self._service.ask("GET", "/users")
 
-    def _ask(self, name: str, action: str, **given: Any) -> dict[str, Any]:
+    def _ask(self, name: str, action: str, /, **given: Any) -> dict[str, Any]:
         return self._service.ask("POST", f"{_path('users', name)}/{action}", given or None)
 
     def _key(self, path: str, given: Any) -> NewKey:

@@ -54,6 +54,26 @@ class UsersCase(SynchronousTestCase):
         self.assertIn("shown only once", result.stderr)
         return found[1], found[2]
 
+    def check_session(self) -> tuple[str, str]:
+        """Make temporary keys, in both forms. @return: the ID and the token of the first."""
+        self.add("sue")
+        lines = self.run_command("user", "session", "sue", "--put-new", "notes/in/", "--duration", "15m").stdout
+        values = dict(line.split("=", 1) for line in lines.splitlines())
+        self.assertEqual(
+            list(values),
+            ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CREDENTIAL_EXPIRATION"],
+        )
+        policy = Path(self.mktemp())
+        policy.write_text('{"Version": "2012-10-17", "Statement": []}')
+        how = ("--policy", str(policy), "--session-name", "ci", "--format", "process")
+        told = json.loads(self.run_command("user", "session", "sue", *how).stdout)
+        self.assertEqual(list(told), ["Version", "AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration"])
+        self.assertIn("900", self.run_command("user", "session", "sue", "--duration", "5", status=1).stderr)
+        self.assertIn("no user 'eve'", self.run_command("user", "session", "eve", status=1).stderr)
+        policy.write_text("[]")
+        self.assertIn("policy", self.run_command("user", "session", "sue", "--policy", str(policy), status=2).stderr)
+        return values["AWS_ACCESS_KEY_ID"], values["AWS_SESSION_TOKEN"]
+
     def service(self) -> LocalAccounts:
         """The accounts, as a service has them, that runs on the root."""
         lock = RootLock(str(self.root))
@@ -181,6 +201,12 @@ class UserTests(UsersCase):
         self.run_command("user", "key", "remove", "ann", added[0], status=1)
         self.run_command("user", "key", "add", "ann", "--append-only", "--only", "read", status=2)
 
+    def test_session(self) -> None:
+        found, _ = self.service().user_of_temporary(*self.check_session())
+        assert found.temporary is not None
+        self.assertEqual(found.name, "sue")
+        self.assertEqual(found.temporary.rights, ((Rights(("put-new",), "notes", "in/"),),))
+
     def test_no_root(self) -> None:
         for arguments in (("user", "list"), ("user", "disable", "ann"), ("sign", "--get", "a")):
             self.assertIn("there are no users", self.run_command(*arguments, status=2).stderr)
@@ -258,6 +284,7 @@ class ServiceTests(UsersCase):
         self.assertIn("no user 'eve'", self.run_command("sign", "--get", "a", "--as", "eve", status=1).stderr)
         self.assertIn("disabled", self.run_command("sign", "--get", "a", "--as", "bob", status=1).stderr)
         self.assertIn("Unicode", self.run_command("sign", "--get", "a\udc80", status=1).stderr)
+        temporary = self.check_session()
         listed = self.run_command("user", "list").stdout
         self.server.stop()
         self.assertEqual(self.run_command("user", "list").stdout, listed)
@@ -270,6 +297,7 @@ class ServiceTests(UsersCase):
         accounts.start()
         self.assertRaises(SignInRefused, accounts.user_of_key, *ann)
         self.assertEqual(accounts.user_of_key(*new).name, "ann")
+        self.assertEqual(accounts.user_of_temporary(*temporary)[0].name, "sue")
         self.assertEqual(self.successResultOf(accounts.sign_in_by_token(token)).user.name, "ann")
         grant = accounts.grant_of("PUT", link.path, parse_query(link.query.encode("ascii")))
         self.assertEqual((grant.user, grant.max_bytes), ("ann", 9))
