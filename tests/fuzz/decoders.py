@@ -7,7 +7,6 @@ C{python -m tests.fuzz.decoders SECONDS DIRECTORY}.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,6 +24,7 @@ from storehouse.core.sfsp import (
     encode_send,
 )
 from storehouse.errors import InvalidAnswer, InvalidRequest, TooLarge
+from tests.fuzz.running import run_fuzzer
 
 __all__ = ["SEEDS", "try_bytes"]
 
@@ -93,27 +93,5 @@ def _add(whole: list[Any], came: Any) -> None:
         whole.append(())
 
 
-def main(seconds: int, corpus: str) -> None:
-    """Does not return: libFuzzer ends the process."""
-    import atheris
-
-    for function in (RequestDecoder.next, ResponseDecoder.next, ResponseDecoder._chunk, ResponseDecoder._some_ids):
-        setattr(
-            ResponseDecoder if "Response" in function.__qualname__ else RequestDecoder,
-            function.__name__,
-            atheris.instrument_func(function),
-        )
-    arguments = [
-        sys.argv[0],
-        f"-max_total_time={seconds}",
-        "-max_len=600",
-        "-timeout=10",
-        "-print_final_stats=1",
-        corpus,
-    ]
-    atheris.Setup(arguments, try_bytes)
-    atheris.Fuzz()
-
-
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])
+    run_fuzzer(try_bytes, [(RequestDecoder, ("next",)), (ResponseDecoder, ("next", "_chunk", "_some_ids"))], 600)

@@ -7,12 +7,12 @@ C{python -m tests.fuzz.documents SECONDS DIRECTORY}.
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 from xml.etree import ElementTree
 
 from storehouse.core import xmltext
 from storehouse.core.xmltext import Node, NotXML, element, parse, text
+from tests.fuzz.running import run_fuzzer
 
 __all__ = ["SEEDS", "try_bytes"]
 
@@ -89,23 +89,5 @@ def _deep(node: Node) -> int:
     return 1 + max(map(_deep, node.children), default=0)
 
 
-def main(seconds: int, corpus: str) -> None:
-    """Does not return: libFuzzer ends the process."""
-    import atheris
-
-    for name in ("feed", "_start", "_end", "_characters", "finish"):
-        setattr(xmltext._Reader, name, atheris.instrument_func(getattr(xmltext._Reader, name)))
-    arguments = [
-        sys.argv[0],
-        f"-max_total_time={seconds}",
-        "-max_len=1000",
-        "-timeout=10",
-        "-print_final_stats=1",
-        corpus,
-    ]
-    atheris.Setup(arguments, try_bytes)
-    atheris.Fuzz()
-
-
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])
+    run_fuzzer(try_bytes, [(xmltext._Reader, ("feed", "_start", "_end", "_characters", "finish"))], 1000)

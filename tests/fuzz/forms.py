@@ -7,12 +7,12 @@ C{python -m tests.fuzz.forms SECONDS DIRECTORY}.
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from storehouse.errors import MalformedBody, TooLarge
 from storehouse.frontends.http.multipart import FormLimits, MultipartReader, PartBegun, PartEnded, boundary_of
 from storehouse.frontends.upload.intake import key_for
+from tests.fuzz.running import run_fuzzer
 
 __all__ = ["SEEDS", "try_form"]
 
@@ -89,23 +89,14 @@ def _key(filename: str) -> str:
     return key
 
 
-def main(seconds: int, corpus: str) -> None:
-    """Does not return: libFuzzer ends the process."""
-    import atheris
-
-    for name in ("feed", "_read_part", "_read_line", "_boundary", "_end_part", "_begin_part", "_partial", "finish"):
-        setattr(MultipartReader, name, atheris.instrument_func(getattr(MultipartReader, name)))
-    arguments = [
-        sys.argv[0],
-        f"-max_total_time={seconds}",
-        "-max_len=600",
-        "-timeout=10",
-        "-print_final_stats=1",
-        corpus,
-    ]
-    atheris.Setup(arguments, try_form)
-    atheris.Fuzz()
-
-
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])
+    run_fuzzer(
+        try_form,
+        [
+            (
+                MultipartReader,
+                ("feed", "_read_part", "_read_line", "_boundary", "_end_part", "_begin_part", "_partial", "finish"),
+            )
+        ],
+        600,
+    )

@@ -8,14 +8,13 @@ C{python -m tests.fuzz.notifications SECONDS DIRECTORY}.
 
 from __future__ import annotations
 
-import sys
-
 from storehouse.core.xmltext import Node, NotXML, document, parse
 from storehouse.errors import BadRequest, Damaged
 from storehouse.frontends.s3 import notifying
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.storage.notifications import values
 from storehouse.storage.notifications.values import Change, Rule, check_rules, decode_rules, encode_rules, matching
+from tests.fuzz.running import run_fuzzer
 
 __all__ = ["SEEDS", "try_bytes"]
 
@@ -96,24 +95,7 @@ def _kept(data: bytes) -> tuple[Rule, ...] | None:
         return None
 
 
-def main(seconds: int, corpus: str) -> None:
-    """Does not return: libFuzzer ends the process."""
-    import atheris
-
-    for module, names in ((notifying, ("_rule", "_filters")), (values, ("make_rule", "check_rules", "decode_rules"))):
-        for name in names:
-            setattr(module, name, atheris.instrument_func(getattr(module, name)))
-    arguments = [
-        sys.argv[0],
-        f"-max_total_time={seconds}",
-        "-max_len=2000",
-        "-timeout=10",
-        "-print_final_stats=1",
-        corpus,
-    ]
-    atheris.Setup(arguments, try_bytes)
-    atheris.Fuzz()
-
-
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])
+    run_fuzzer(
+        try_bytes, [(notifying, ("_rule", "_filters")), (values, ("make_rule", "check_rules", "decode_rules"))], 2000
+    )

@@ -9,13 +9,14 @@ C{python -m tests.fuzz.policies SECONDS DIRECTORY}.
 from __future__ import annotations
 
 import json
-import sys
 import time
 
+from storehouse.frontends.s3.access import conditions, policy
 from storehouse.frontends.s3.access.actions import ACTIONS
 from storehouse.frontends.s3.access.policy import Principal, read_policy
 from storehouse.frontends.s3.errors import S3Error
 from storehouse.storage.accounts.interfaces import canonical_id
+from tests.fuzz.running import run_fuzzer
 
 __all__ = ["SEEDS", "try_bytes"]
 
@@ -77,30 +78,7 @@ def try_bytes(data: bytes) -> None:
         raise AssertionError("it is read in two ways")
 
 
-def main(seconds: int, corpus: str) -> None:
-    """Does not return: libFuzzer ends the process."""
-    import atheris
-
-    from storehouse.frontends.s3.access import conditions, policy
-
-    for module, name in (
-        (policy, "_statement"),
-        (policy, "_principals"),
-        (policy, "_conditions"),
-        (conditions, "text_tokens"),
-    ):
-        setattr(module, name, atheris.instrument_func(getattr(module, name)))
-    arguments = [
-        sys.argv[0],
-        f"-max_total_time={seconds}",
-        "-max_len=4096",
-        "-timeout=10",
-        "-print_final_stats=1",
-        corpus,
-    ]
-    atheris.Setup(arguments, try_bytes)
-    atheris.Fuzz()
-
-
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])
+    run_fuzzer(
+        try_bytes, [(policy, ("_statement", "_principals", "_conditions")), (conditions, ("text_tokens",))], 4096
+    )

@@ -18,9 +18,31 @@ if TYPE_CHECKING:
 else:
     TestCase = object
 
-__all__ = ["FuzzTestsMixin"]
+__all__ = ["FuzzTestsMixin", "run_fuzzer"]
 
 SECONDS = int(SHARE) or 1
+
+
+def run_fuzzer(
+    attempt: Callable[[bytes], object], instrumented: Sequence[tuple[object, Sequence[str]]], most: int
+) -> None:
+    """
+    Fuzz with atheris; the arguments of the program are the seconds and a directory of seeds. Does not return: libFuzzer ends the
+    process.
+
+    @param attempt: fails with C{AssertionError} if some bytes are not understood as they should be.
+    @param instrumented: modules and classes, with the names of the functions that guide the fuzzer.
+    @param most: bytes of an input.
+    """
+    import atheris
+
+    for owner, names in instrumented:
+        for name in names:
+            setattr(owner, name, atheris.instrument_func(getattr(owner, name)))
+    program, seconds, corpus = sys.argv
+    options = [f"-max_total_time={seconds}", f"-max_len={most}", "-timeout=10", "-print_final_stats=1"]
+    atheris.Setup([program, *options, corpus], attempt)
+    atheris.Fuzz()
 
 
 class FuzzTestsMixin(TestCase):

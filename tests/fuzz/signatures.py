@@ -8,7 +8,6 @@ C{python -m tests.fuzz.signatures SECONDS DIRECTORY}.
 
 from __future__ import annotations
 
-import sys
 from base64 import b64encode
 from typing import Any
 from urllib.parse import parse_qsl
@@ -18,6 +17,7 @@ from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.signing import bodies, claims, header, payload, postpolicy, presigned, version2
 from storehouse.frontends.s3.signing.bodies import Chain, Unframing
 from storehouse.frontends.s3.signing.payload import SIGNED_CHUNKS_TRAILER, UNSIGNED_CHUNKS_TRAILER, Payload
+from tests.fuzz.running import run_fuzzer
 
 __all__ = ["NOW", "SEEDS", "try_bytes"]
 
@@ -159,37 +159,17 @@ class _AnyChain(Chain):
         self.told.append((fields, signature))
 
 
-def main(seconds: int, corpus: str) -> None:
-    """Does not return: libFuzzer ends the process."""
-    import atheris
-
-    for module, name in (
-        (header, "claim_of_header"),
-        (presigned, "claim_of_query"),
-        (presigned, "hoisted_fields"),
-        (version2, "claim_of_version_2"),
-        (postpolicy, "read_policy"),
-        (postpolicy, "_read_conditions"),
-        (claims, "parse_credential"),
-        (payload, "payload_of"),
-        (bodies.Unframing, "feed"),
-        (bodies.Unframing, "_feed_head"),
-        (bodies.Unframing, "_begin_chunk"),
-        (bodies.Unframing, "end"),
-        (bodies.Unframing, "_read_trailer"),
-    ):
-        setattr(module, name, atheris.instrument_func(getattr(module, name)))
-    arguments = [
-        sys.argv[0],
-        f"-max_total_time={seconds}",
-        "-max_len=1000",
-        "-timeout=10",
-        "-print_final_stats=1",
-        corpus,
-    ]
-    atheris.Setup(arguments, try_bytes)
-    atheris.Fuzz()
-
-
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])
+    run_fuzzer(
+        try_bytes,
+        [
+            (header, ("claim_of_header",)),
+            (presigned, ("claim_of_query", "hoisted_fields")),
+            (version2, ("claim_of_version_2",)),
+            (postpolicy, ("read_policy", "_read_conditions")),
+            (claims, ("parse_credential",)),
+            (payload, ("payload_of",)),
+            (bodies.Unframing, ("feed", "_feed_head", "_begin_chunk", "end", "_read_trailer")),
+        ],
+        1000,
+    )
