@@ -76,6 +76,12 @@ class Notices:
         """Close the spool."""
         await self.spool.closed()
 
+    @property
+    def _namespace(self) -> INamespace:
+        if self._names is None:
+            raise Unavailable("the events have not been started")
+        return self._names
+
     # -- rules ---------------------------------------------------------------------------------
 
     def forget(self, bucket: str) -> None:
@@ -88,9 +94,7 @@ class Notices:
         known = self._known.get(bucket)
         if known is not None:
             return known
-        names = self._names
-        if names is None:
-            raise Unavailable("the events have not been started")
+        names = self._namespace
         generation = self._generation
         try:
             data = await names.bucket_config(bucket, CONFIGURATION)
@@ -109,9 +113,7 @@ class Notices:
 
     @deferred
     async def configure(self, bucket: str, data: bytes | None) -> None:
-        names = self._names
-        if names is None:
-            raise Unavailable("the events have not been started")
+        names = self._namespace
         rules = () if data is None else decode_rules(data)
         check_rules(rules, self._destinations)
         if rules:
@@ -120,11 +122,14 @@ class Notices:
             await finished(names.set_bucket_config(bucket, CONFIGURATION, data if rules else None))
         finally:
             self.forget(bucket)
+        if not rules:
+            return
         about = self._circumstances()
-        for destination in dict.fromkeys(rule.destination for rule in rules):
-            number = self.spool.number(about.time)
-            body = test_event(bucket, about)
-            await finished(self.spool.do(self._insert, [(number, destination, None, body)], about.time))
+        body = test_event(bucket, about)
+        destinations = sorted({rule.destination for rule in rules})
+        events = [(self.spool.number(about.time), each, None, body) for each in destinations]
+        await finished(self.spool.do(self._insert, events, about.time))
+        for destination in destinations:
             self.woken(destination)
 
     def _circumstances(self) -> Circumstances:
@@ -161,12 +166,7 @@ class Notices:
             self._make_ready(number)
 
     def _make_ready(self, number: int) -> None:
-        def ready() -> str:
-            self.spool.file.make_ready(number)
-            found = self.spool.file.get(number)
-            return "" if found is None else found.destination
-
-        done = self.spool.do(ready)
+        done = self.spool.do(self.spool.file.make_ready, number)
         # If that fails, the next start looks.
         done.addCallbacks(self.woken, lambda failure: self._undone(number, failure.getErrorMessage()))
 
@@ -178,10 +178,11 @@ class Notices:
         for number in numbers:
             try:
                 found = await finished(self.spool.do(self.spool.file.get, number))
-                if found is not None:
-                    await self._decide(found)
             except StorehouseError as error:
                 self._undone(number, error.detail)
+            else:
+                if found is not None:
+                    await self._decide(found)
 
     @deferred
     async def recover(self, names: INamespace) -> None:
@@ -193,18 +194,22 @@ class Notices:
         except StorehouseError as error:
             self._undone(0, error.detail)
             return
-        await self.settle([each.number for each in left])
+        for each in left:
+            await self._decide(each)
 
     async def _decide(self, queued: Queued) -> None:
-        if queued.change is None or await self._was_made(queued.change):
-            self._make_ready(queued.number)
-        else:
-            await finished(self.spool.do(self.spool.file.remove, queued.number))
+        """Announce what was made, and forget the rest."""
+        try:
+            if queued.change is None or await self._was_made(queued.change):
+                self._make_ready(queued.number)
+            else:
+                await finished(self.spool.do(self.spool.file.remove, queued.number))
+        except StorehouseError as error:
+            self._undone(queued.number, error.detail)
 
     async def _was_made(self, change: Change) -> bool:
         """Whether a change was made, or may have been."""
-        assert self._names is not None
-        looking: Deferred[Entry] = self._names.look_up(change.bucket, change.key, change.id or None)
+        looking: Deferred[Entry] = self._namespace.look_up(change.bucket, change.key, change.id or None)
         is_there, entry = True, None
         try:
             entry = await finished(looking)

@@ -207,9 +207,11 @@ class SpoolFile:
         )
         self.size += len(data) + _OVERHEAD
 
-    def make_ready(self, number: int) -> None:
-        """The change was made."""
-        self._line_up(number, "state = ?", (INTENDED,))
+    def make_ready(self, number: int) -> str:
+        """The change was made. @return: the destination of the event; empty if it was dropped."""
+        self._line_up(number, INTENDED)
+        row = self._open.execute("SELECT destination FROM events WHERE number = ?", (number,)).fetchone()
+        return "" if row is None else row[0]
 
     def revive(self, number: int, now: float) -> bool:
         """Have a dead letter delivered again. @return: whether there is one of that number."""
@@ -217,16 +219,16 @@ class SpoolFile:
         if row is None:
             return False
         self._open.execute("UPDATE events SET since = ?, attempts = 0, due = 0 WHERE number = ?", (now, number))
-        self._line_up(number, "state = ?", (DEAD,))
+        self._line_up(number, DEAD)
         return True
 
-    def _line_up(self, number: int, condition: str, values: tuple[int, ...]) -> None:
-        # Behind what waits of the same key.
+    def _line_up(self, number: int, state: int) -> None:
+        """Have an event that is in this state delivered, behind what waits of the same key."""
         self._open.execute(
             "UPDATE events SET state = CASE WHEN lane <> X'' AND EXISTS (SELECT 1 FROM events AS other WHERE other.destination "
             f"= events.destination AND other.lane = events.lane AND other.state IN ({READY}, {BEHIND})) THEN {BEHIND} ELSE {READY} "
-            f"END WHERE number = ? AND {condition}",
-            (number, *values),
+            "END WHERE number = ? AND state = ?",
+            (number, state),
         )
 
     def remove(self, number: int) -> bool:
