@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 
@@ -18,8 +17,6 @@ from storehouse.errors import (
     InvalidBucketState,
     InvalidName,
     NoSuchBucket,
-    NoSuchKey,
-    NoSuchVersion,
     StorehouseError,
     Unavailable,
 )
@@ -55,6 +52,10 @@ from storehouse.storage.namespace.values import (
     checked_metadata,
     common_prefix,
     marker_after,
+    marker_of,
+    no_such_key,
+    no_such_version,
+    revised,
     start_of,
     state_of,
 )
@@ -216,7 +217,7 @@ class MemoryNamespace:
         if id is not None:
             return self._version(bucket, key, there, id)
         if not there:
-            raise NoSuchKey(f"the bucket {bucket} has no key {key!r}")
+            raise no_such_key(bucket, key)
         if there[0].marker:
             raise DeleteMarkerFound(bucket, key, there[0].version, there[0].created, True)
         return there[0]
@@ -227,13 +228,12 @@ class MemoryNamespace:
         for entry in there:
             if id == entry.id or (id == NULL and not entry.versioned):
                 return entry
-        raise NoSuchVersion(f"the key {key!r} of the bucket {bucket} has no version {id}")
+        raise no_such_version(bucket, key, id)
 
     @deferred
     async def revise(self, bucket: str, key: str, id: str | None, change: Callable[[Entry], Entry]) -> Entry:
         there = await self.look_up(bucket, key, id)
-        kept = {name: getattr(there, name) for name in ("id", "size", "marker", "versioned", "order")}
-        entry = checked(attrs.evolve(change(there), **kept), self._max_metadata)
+        entry = revised(there, change(there), self._max_metadata)
         versions = self._keys(bucket)[key]
         versions[versions.index(there)] = entry
         return entry
@@ -242,7 +242,7 @@ class MemoryNamespace:
     async def versions(self, bucket: str, key: str) -> list[Entry]:
         keys = self._keys(bucket, key)
         if key not in keys:
-            raise NoSuchKey(f"the bucket {bucket} has no key {key!r}")
+            raise no_such_key(bucket, key)
         return list(keys[key])
 
     @deferred
@@ -259,13 +259,12 @@ class MemoryNamespace:
         if id is not None:
             check_version(id)
         elif self.versioning(bucket) != OFF:
-            added = marker or Entry(secrets.token_hex(16), 0, "", time.time_ns())
-            return await self.publish(bucket, key, attrs.evolve(added, marker=True), condition)
+            return await self.publish(bucket, key, marker_of(marker), condition)
         if condition is not None:
             condition(_object(there))
         gone = there if id is None else [self._version(bucket, key, there, id)]
         if not gone:
-            raise NoSuchKey(f"the bucket {bucket} has no key {key!r}")
+            raise no_such_key(bucket, key)
         left = [entry for entry in there if entry not in gone]
         if left:
             keys[key] = left
@@ -294,7 +293,7 @@ class MemoryNamespace:
         if source_condition is not None:
             source_condition(source[0] if source else None)
         if not source:
-            raise NoSuchKey(f"the bucket {bucket} has no key {key!r}")
+            raise no_such_key(bucket, key)
         if condition is not None:
             condition(target[0] if target else None)
         if entry.id in [each.id for each in source]:

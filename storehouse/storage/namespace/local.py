@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import sqlite3
 import time
 from collections import deque
@@ -31,7 +30,6 @@ from storehouse.errors import (
     InvalidName,
     NoSuchBucket,
     NoSuchKey,
-    NoSuchVersion,
     StartFailed,
     StorageFailed,
     StorehouseError,
@@ -76,6 +74,10 @@ from storehouse.storage.namespace.values import (
     checked_metadata,
     encode_bucket,
     encode_entry,
+    marker_of,
+    no_such_key,
+    no_such_version,
+    revised,
     state_of,
 )
 
@@ -151,11 +153,6 @@ class _Plan:
     replaced: str | None
     is_replaced_known: bool
     change: Change
-
-
-def no_such_version(key_path: KeyPath, id: str) -> NoSuchVersion:
-    """The error for a version that is not there."""
-    return NoSuchVersion(f"the key {key_path.key!r} of the bucket {key_path.bucket} has no version {id}")
 
 
 async def gather(waited_for: Sequence[Deferred[None]]) -> None:
@@ -672,8 +669,7 @@ class LocalNamespace:
         number, data, key_path = await self._begin(bucket, key)
         try:
             if id is None and self._buckets[bucket][1].versioning != OFF:
-                added = marker or Entry(secrets.token_hex(16), 0, "", time.time_ns())
-                return await self._add(number, data, key_path, attrs.evolve(added, marker=True), condition)
+                return await self._add(number, data, key_path, marker_of(marker), condition)
             found = self._find(number, data, key_path)
             if found.entry is None:
                 found = await self._look_again(number, data, key_path)
@@ -712,7 +708,7 @@ class LocalNamespace:
         except DamagedEntry:
             entry = Entry(id, UNREADABLE, "", 0)
         if entry is None:
-            raise no_such_version(key_path, id)
+            raise no_such_version(key_path.bucket, key_path.key, id)
         is_readable = entry.size != UNREADABLE
         # After a crash it is removed, unless it still is the default.
         await self.journal.intend(key_path.bucket, key_path.key, [entry.id] if is_readable else [], NEW)
@@ -778,24 +774,16 @@ class LocalNamespace:
             if id is None:
                 there = found.entry
                 if there is None:
-                    raise NoSuchKey(f"the bucket {bucket} has no key {key!r}")
+                    raise no_such_key(bucket, key)
                 if there.marker:
                     raise DeleteMarkerFound(bucket, key, there.version, there.created, True)
             else:
                 there = await self._version(number, data, key_path, id, found.trusted)
                 if there is None:
-                    raise no_such_version(key_path, id)
+                    raise no_such_version(key_path.bucket, key_path.key, id)
             if there.size == UNREADABLE:
                 raise key_path.damaged(there.id or None, "", "it cannot be read")
-            entry = attrs.evolve(
-                change(there),
-                id=there.id,
-                size=there.size,
-                marker=there.marker,
-                versioned=there.versioned,
-                order=there.order,
-            )
-            entry = checked(entry, self._settings.max_metadata)
+            entry = revised(there, change(there), self._settings.max_metadata)
             # It stays after a crash, and its row is compared.
             await self.journal.intend(bucket, key, [entry.id], KEPT)
             await self._changes.run(self._revise, number, data, key_path, entry, entry.id == found.expected)
@@ -839,7 +827,7 @@ class LocalNamespace:
             if source_condition is not None:
                 source_condition(there.entry)
             if there.entry is None:
-                raise NoSuchKey(f"the bucket {bucket} has no key {key!r}")
+                raise no_such_key(bucket, key)
             if not there.known:
                 raise source.damaged(there.expected, "", "it cannot be renamed, since its entry cannot be read")
             found = await self._look_again(number, new_data, target)
@@ -908,13 +896,13 @@ class LocalNamespace:
                 entry = await self._look_closer(bucket, key)
             if id is None:
                 if entry is None:
-                    raise NoSuchKey(f"the bucket {bucket} has no key {key!r}")
+                    raise no_such_key(bucket, key)
                 if entry.marker:
                     raise DeleteMarkerFound(bucket, key, entry.version, entry.created, True)
             elif entry is None or id != entry.id:
                 entry = await self._version(number, data, key_path, check_version(id), entry)
                 if entry is None:
-                    raise no_such_version(key_path, id)
+                    raise no_such_version(key_path.bucket, key_path.key, id)
         except OSError as error:
             self._raise(error)
         self._observe("look_up", time.monotonic() - began)
@@ -959,7 +947,7 @@ class LocalNamespace:
         finally:
             self._finish("versions", began, bucket, key)
         if not found:
-            raise NoSuchKey(f"the bucket {bucket} has no key {key!r}")
+            raise no_such_key(bucket, key)
         return found
 
     @deferred(lasting=True)

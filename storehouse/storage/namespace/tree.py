@@ -20,7 +20,7 @@ from twisted.logger import Logger
 from storehouse.core.files import NO_SPACE, Files, read_regular
 from storehouse.core.root import set_aside
 from storehouse.core.stamps import STAMPS
-from storehouse.errors import AlreadyExists, BucketNotEmpty, DamagedEntry, NoSpace, NoSuchKey, StorageFailed
+from storehouse.errors import AlreadyExists, BucketNotEmpty, DamagedEntry, NoSpace, StorageFailed
 from storehouse.storage.namespace.interfaces import Bucket, Entry
 from storehouse.storage.namespace.journal import LEAVING, NEW, moved_from
 from storehouse.storage.namespace.values import (
@@ -37,6 +37,7 @@ from storehouse.storage.namespace.values import (
     is_entry,
     is_part,
     kind_of_file,
+    no_such_key,
 )
 
 __all__ = ["DEFAULT", "TOP", "UNREADABLE", "AlreadyThere", "KeyPath", "NotInJournal", "Stale", "Tree", "read_small"]
@@ -513,7 +514,7 @@ class Tree:
         """
         ids = self.ids(key_path)
         if not ids and not os.path.lexists(f"{key_path.directory}/{DEFAULT}"):
-            raise NoSuchKey(f"the bucket {key_path.bucket} has no key {key_path.key!r}")
+            raise no_such_key(key_path.bucket, key_path.key)
         removed = [entry for each in ids if (entry := self._readable(key_path, each, trusted)) is not None]
         if not {entry.id for entry in removed} <= set(known):
             raise NotInJournal([entry.id for entry in removed])

@@ -12,6 +12,7 @@ import binascii
 import calendar
 import json
 import re
+import secrets
 import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -22,7 +23,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 import attrs
 
 from storehouse.core.checksummed import decode_checksummed, encode_checksummed, has_checksum
-from storehouse.errors import InvalidBucketState, InvalidName, TooLarge
+from storehouse.errors import InvalidBucketState, InvalidName, NoSuchKey, NoSuchVersion, TooLarge
 from storehouse.storage.namespace.interfaces import ENABLED, NULL, OFF, SUSPENDED, Bucket, Entry, Metadata, System
 
 __all__ = [
@@ -66,7 +67,11 @@ __all__ = [
     "list_names",
     "list_versions",
     "marker_after",
+    "marker_of",
+    "no_such_key",
+    "no_such_version",
     "parse_time",
+    "revised",
     "start_of",
     "state_of",
 ]
@@ -153,6 +158,16 @@ def check_id(id: str) -> str:
 def check_version(id: str) -> str:
     """@raise InvalidName: unless it is an ID, or L{NULL<storehouse.storage.namespace.interfaces.NULL>}."""
     return id if id == NULL else check_id(id)
+
+
+def no_such_key(bucket: str, key: str) -> NoSuchKey:
+    """The error for a key that is not there."""
+    return NoSuchKey(f"the bucket {bucket} has no key {key!r}")
+
+
+def no_such_version(bucket: str, key: str, id: str) -> NoSuchVersion:
+    """The error for a version that is not there."""
+    return NoSuchVersion(f"the key {key!r} of the bucket {bucket} has no version {id}")
 
 
 def id_of_file(name: str) -> str | None:
@@ -295,6 +310,23 @@ def checked(entry: Entry, most: int = MAX_METADATA, first: int = 0) -> Entry:
     if entry.system:
         entry = attrs.evolve(entry, system=checked_system(entry.system))
     return attrs.evolve(entry, metadata=checked_metadata(entry.metadata, most)) if entry.metadata else entry
+
+
+def revised(there: Entry, entry: Entry, most: int = MAX_METADATA) -> Entry:
+    """
+    What is known of a version anew, checked: the ID, the size, and what a namespace sets stay.
+
+    @raise InvalidName: as L{checked} does, and C{TooLarge}.
+    """
+    kept = attrs.evolve(
+        entry, id=there.id, size=there.size, marker=there.marker, versioned=there.versioned, order=there.order
+    )
+    return checked(kept, most)
+
+
+def marker_of(marker: Entry | None) -> Entry:
+    """The delete marker to be added: one with a new ID and the time of now if none is given."""
+    return attrs.evolve(marker or Entry(secrets.token_hex(16), 0, "", time.time_ns()), marker=True)
 
 
 def encode_entry(entry: Entry, key: str) -> bytes:

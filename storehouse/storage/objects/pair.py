@@ -21,7 +21,6 @@ from storehouse.errors import (
     NoKeyToMatch,
     NoSuchKey,
     NoSuchObject,
-    NoSuchVersion,
     OffsetMismatch,
     PreconditionFailed,
     StorehouseError,
@@ -38,6 +37,7 @@ from storehouse.events import (
 )
 from storehouse.storage.dataspace.interfaces import IDataSpace, Part, Reader
 from storehouse.storage.namespace.interfaces import ENABLED, NULL, OFF, Changed, Entry, INamespace, Problem
+from storehouse.storage.namespace.values import no_such_key, no_such_version
 from storehouse.storage.notifications.interfaces import INotices
 from storehouse.storage.notifications.values import Change
 from storehouse.storage.objects.interfaces import ALWAYS, Condition, ObjectInfo, System
@@ -174,10 +174,7 @@ class Pair:
         @param version: its ID, or C{null}; C{None} for the current one.
         """
         entry: Entry = await self.names.look_up(bucket, key, version)
-        if version is not None and version not in (NULL, entry.version):
-            raise NoSuchVersion(f"the key {key!r} of the bucket {bucket} has no version {version}")
-        if entry.marker:
-            raise DeleteMarkerFound(bucket, key, entry.version, entry.created, False)
+        check_object(bucket, key, entry, version)
         return entry
 
     async def latest_of(self, bucket: str, key: str) -> str | None:
@@ -398,10 +395,7 @@ class Pair:
         before: list[Entry] = []
 
         def checked(there: Entry) -> Entry:
-            if version not in (None, NULL, there.version):
-                raise NoSuchVersion(f"the key {key!r} of the bucket {bucket} has no version {version}")
-            if there.marker:
-                raise DeleteMarkerFound(bucket, key, there.version, there.created, False)
+            check_object(bucket, key, there, version)
             check_condition(condition, there, bucket, key)
             before.append(there)
             return change(there)
@@ -461,7 +455,7 @@ class Pair:
             if there is not None:
                 before.append(there)
             elif not mark_missing:
-                raise NoSuchKey(f"the bucket {bucket} has no key {key!r}")
+                raise no_such_key(bucket, key)
 
         marker = Entry(new_id(), 0, "", self.now(), system=system)
         removed: Sequence[Change] = ()
@@ -487,8 +481,7 @@ class Pair:
         """Take a version of a key away for good; to be called by who holds the key."""
         try:
             there: Entry = await self.names.look_up(bucket, key, version)
-            if version not in (NULL, there.version):
-                raise NoSuchVersion(f"the key {key!r} of the bucket {bucket} has no version {version}")
+            check_version(bucket, key, there, version)
         except DamagedEntry:
             there = Entry(version, 0, "", 0, versioned=version != NULL)
         is_latest = await self.latest_of(bucket, key) == there.version
@@ -512,6 +505,19 @@ class Pair:
                 self._events.publish(ObjectReplaced(bucket, key, self.info_of(bucket, key, now), info))
         await self.removing.free(bucket, key, changed.removed)
         return info
+
+
+def check_version(bucket: str, key: str, entry: Entry, version: str | None) -> None:
+    """@raise NoSuchVersion: unless that is how what was looked up is named: by its ID, the null version by C{null} alone."""
+    if version not in (None, NULL, entry.version):
+        raise no_such_version(bucket, key, str(version))
+
+
+def check_object(bucket: str, key: str, entry: Entry, version: str | None) -> None:
+    """@raise DeleteMarkerFound: for a marker that was looked up, and as L{check_version}."""
+    check_version(bucket, key, entry, version)
+    if entry.marker:
+        raise DeleteMarkerFound(bucket, key, entry.version, entry.created, False)
 
 
 def check_condition(condition: Condition, entry: Entry | None, bucket: str, key: str) -> None:

@@ -38,7 +38,6 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 
 from storehouse.core.keys.keyring import KEY_SIZE, NONCE_SIZE, TAG_SIZE, Keyring
-from storehouse.errors import NoSuchKey
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.dataspace.values import Bounds
 from storehouse.storage.namespace.interfaces import Entry
@@ -57,7 +56,6 @@ __all__ = [
     "NameKeys",
     "SealedPart",
     "is_sealed",
-    "no_such_key",
     "nonce_of",
     "object_key",
     "open_note",
@@ -452,11 +450,6 @@ def _about_config(bucket: str, kind: str) -> bytes:
 
 def _about_entry(bucket: str, stored_key: str, entry: Entry) -> bytes:
     return f"storehouse name 1\0{bucket}\0{stored_key}\0{entry.id}\0{entry.size}\0{entry.created}".encode()
-
-
-def no_such_key(bucket: str, key: str, id: str | None) -> NoSuchKey:
-    """The error for a key, or a version of it, that is not there, with its name before it was encrypted."""
-    return NoSuchKey(f"the bucket {bucket} has no key {key!r}" + ("" if id is None else f" with a version {id}"))
 
 
 #: The purposes that keys are derived for.

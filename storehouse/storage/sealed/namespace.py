@@ -7,9 +7,7 @@ memory has it, of some 300 bytes and twice its name for each key.
 
 from __future__ import annotations
 
-import secrets
 import sqlite3
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 import attrs
@@ -58,8 +56,12 @@ from storehouse.storage.namespace.values import (
     list_names,
     list_versions,
     marker_after,
+    marker_of,
+    no_such_key,
+    no_such_version,
+    revised,
 )
-from storehouse.storage.sealed.formats import SEALED_METADATA, NameKeys, no_such_key
+from storehouse.storage.sealed.formats import SEALED_METADATA, NameKeys
 
 __all__ = ["SEALED_METADATA", "SealedNamespace"]
 
@@ -256,9 +258,8 @@ class SealedNamespace:
     ) -> Changed:
         stored_key = key if self._index.is_lost(bucket, key) else self._stored_key(bucket, key)
         asked = self._condition(bucket, key, stored_key, condition)
-        added = checked(marker or Entry(secrets.token_hex(16), 0, "", time.time_ns()))
         # The key is in it: a marker may be all that there is of one.
-        sealed = self._keys.seal(bucket, key, stored_key, attrs.evolve(added, marker=True))
+        sealed = self._keys.seal(bucket, key, stored_key, checked(marker_of(marker)))
         async with self._locks.held(f"{bucket}/{stored_key}"):
             try:
                 return await self._change(
@@ -274,9 +275,8 @@ class SealedNamespace:
         stored_key = self._stored_key(bucket, key)
 
         def sealed_change(stored: Entry) -> Entry:
-            entry = change(self._open(bucket, key, stored_key, stored))
-            # What the namespace below keeps as it is is what the encrypted bytes are about.
-            entry = checked(attrs.evolve(entry, id=stored.id, size=stored.size))
+            # What the namespace below keeps is what the encrypted bytes are about.
+            entry = revised(stored, change(self._open(bucket, key, stored_key, stored)))
             return self._keys.seal(bucket, key, stored_key, entry)
 
         async with self._locks.held(f"{bucket}/{stored_key}"):
@@ -303,8 +303,8 @@ class SealedNamespace:
         if isinstance(error, DeleteMarkerFound):
             return DeleteMarkerFound(bucket, key, error.version, error.created, error.is_current)
         if isinstance(error, NoSuchVersion):
-            return NoSuchVersion(f"the key {key!r} of the bucket {bucket} has no version {id}")
-        return no_such_key(bucket, key, None)
+            return no_such_version(bucket, key, str(id))
+        return no_such_key(bucket, key)
 
     @deferred
     async def rename(
@@ -326,7 +326,7 @@ class SealedNamespace:
             if source_condition is not None:
                 source_condition(opened)
             if opened is None:
-                raise no_such_key(bucket, key, None)
+                raise no_such_key(bucket, key)
             if opened.size < 0:
                 raise DamagedEntry(bucket, key, opened.id, stored_key, "it cannot be renamed")
 
@@ -415,7 +415,7 @@ class SealedNamespace:
         try:
             versions = await self._inner.versions(bucket, stored_key)
         except NoSuchKey:
-            raise no_such_key(bucket, key, None) from None
+            raise no_such_key(bucket, key) from None
         return [self._open(bucket, key, stored_key, stored) for stored in versions]
 
     async def _listable(self, bucket: str) -> int:
