@@ -96,9 +96,9 @@ _DELETE = "DELETE FROM keys WHERE bucket = ? AND key = ?"
 _GET = "SELECT text FROM keys WHERE bucket = ? AND key = ?"
 
 _COLUMNS = "id, rank, versioned, marker, size, text"
+_INSERT_VERSION = f"INSERT INTO versions(bucket, key, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _PUT_VERSION = (
-    "INSERT INTO versions(bucket, key, id, rank, versioned, marker, size, text) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
-    "ON CONFLICT(bucket, key, id) DO UPDATE SET rank = excluded.rank, versioned = excluded.versioned, "
+    f"{_INSERT_VERSION} ON CONFLICT(bucket, key, id) DO UPDATE SET rank = excluded.rank, versioned = excluded.versioned, "
     "marker = excluded.marker, size = excluded.size, text = excluded.text"
 )
 _DELETE_VERSION = "DELETE FROM versions WHERE bucket = ? AND key = ? AND id = ?"
@@ -358,25 +358,23 @@ class Index:
 
     def marker(self, bucket: int, key: bytes) -> VersionRow | None:
         """The row of the marker that is the current version of a key. For any thread."""
-        with self._reader() as connection:
-            row = connection.execute(_GET_MARKER, (bucket, key)).fetchone()
-        return None if row is None else VersionRow(*row)
+        return next(iter(self._version_rows(_GET_MARKER, bucket, key)), None)
 
     def newest(self, bucket: int, key: bytes, limit: int) -> list[VersionRow]:
         """The newest rows of a key in C{versions} that are not the current one. For any thread."""
-        with self._reader() as connection:
-            return [VersionRow(*row) for row in connection.execute(_NEWEST, (bucket, key, limit)).fetchall()]
+        return self._version_rows(_NEWEST, bucket, key, limit)
 
     def version(self, bucket: int, key: bytes, id: str) -> VersionRow | None:
         """The row in C{versions} with an ID. For any thread."""
-        with self._reader() as connection:
-            row = connection.execute(_GET_VERSION, (bucket, key, id.encode())).fetchone()
-        return None if row is None else VersionRow(*row)
+        return next(iter(self._version_rows(_GET_VERSION, bucket, key, id.encode())), None)
 
     def versions(self, bucket: int, key: bytes) -> list[VersionRow]:
         """All rows of a key in C{versions}. For any thread."""
+        return self._version_rows(_VERSIONS_OF, bucket, key)
+
+    def _version_rows(self, query: str, *values: object) -> list[VersionRow]:
         with self._reader() as connection:
-            return [VersionRow(*row) for row in connection.execute(_VERSIONS_OF, (bucket, key)).fetchall()]
+            return [VersionRow(*row) for row in connection.execute(query, values).fetchall()]
 
     def totals(self) -> list[Totals]:
         """The buckets, in the order of their names, with their counts."""
@@ -685,7 +683,7 @@ class IndexBuilder:
         )
         older = [(key, each) for key, _, versions in rows for each in versions]
         self._connection.executemany(
-            "INSERT INTO versions(bucket, key, id, rank, versioned, marker, size, text) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            _INSERT_VERSION,
             [
                 (number, key, each.id, each.rank, each.versioned, each.marker, each.size, each.text)
                 for key, each in older
@@ -803,7 +801,7 @@ def rows_of(tree: Tree, key_path: KeyPath, known: KnownRows | None = None) -> It
             current = decode_row(marker.text)[1]
         else:
             row = row or mark_of(error)
-    default = current.id if current is not None else _default_of(tree, key_path)
+    default = current.id if current is not None else tree.readable_default(key_path)
     versions = [version_row(current, key_path.key, True)] if current is not None and current.marker else []
     try:
         ids = tree.ids(key_path)
@@ -822,13 +820,6 @@ def rows_of(tree: Tree, key_path: KeyPath, known: KnownRows | None = None) -> It
             row, versions = None, []
     if row is not None or versions:
         yield data, row, versions
-
-
-def _default_of(tree: Tree, key_path: KeyPath) -> str | None:
-    try:
-        return tree.default_of(key_path)
-    except DamagedEntry:
-        return None
 
 
 class KnownRows:
@@ -1184,7 +1175,7 @@ class Upkeep:
         if row is None and current is None:
             return [], list(there)
         ids = self._tree.ids(key_path)
-        default = current.id if current is not None else _default_of(self._tree, key_path)
+        default = current.id if current is not None else self._tree.readable_default(key_path)
         put: list[VersionRow] = []
         drop: list[bytes] = []
         if current is not None and current.marker:

@@ -497,17 +497,13 @@ class LocalNamespace:
         return await self._disk.run(self._found, number, data, key_path)
 
     def _found(self, number: int, data: bytes, key_path: KeyPath) -> _Found:
-        tree = self.tree
         try:
             entry = self.upkeep.repair(number, data, key_path)
             default = None if entry is None else entry.id
         except DamagedEntry as error:
             # It can be replaced and removed nevertheless.
             self._log.error("damaged: {error}", error=error)
-            try:
-                default = tree.default_of(key_path)
-            except DamagedEntry:
-                default = None
+            default = self.tree.readable_default(key_path)
             entry = self.upkeep.get_row(number, data, key_path.key) or Entry(default or "", UNREADABLE, "", 0)
         return _Found(entry, default)
 

@@ -283,7 +283,7 @@ def _repair_row(tree: Tree, index: Index, number: int, key_path: KeyPath, named:
         default = None if current is None else current.id
     except DamagedEntry as error:
         known = there[1] if there is not None else marker.text if marker is not None else b""
-        default = _default_of(tree, key_path)
+        default = tree.readable_default(key_path)
         entry = _entry_of(key_path, known)
         if entry is None or entry.id != default:
             # What it has is not the default whose file is damaged, but one that was being replaced at the crash.
@@ -324,13 +324,6 @@ def _entry_of(key_path: KeyPath, text: bytes) -> Entry | None:
     except ValueError:
         return None
     return entry if key == key_path.key else None
-
-
-def _default_of(tree: Tree, key_path: KeyPath) -> str | None:
-    try:
-        return tree.default_of(key_path)
-    except DamagedEntry:
-        return None
 
 
 def _unsettled(tree: Tree, intents: list[Intent]) -> list[Intent]:

@@ -169,6 +169,13 @@ class Tree:
             raise key_path.damaged(None, DEFAULT, f"it leads to {target!r}")
         return id
 
+    def readable_default(self, key_path: KeyPath) -> str | None:
+        """L{default_of}; C{None} also if it names no ID."""
+        try:
+            return self.default_of(key_path)
+        except DamagedEntry:
+            return None
+
     def _default_of_file(self, key_path: KeyPath) -> str | None:
         """
         The ID of a C{default.json} that is no link. On file systems without links it holds the name of the version's file;
@@ -533,10 +540,7 @@ class Tree:
         @return: the version that has become the default, if another one has, and whether any is left.
         @raise DamagedEntry: if the default version is to be removed and no other can be read.
         """
-        try:
-            default = self.default_of(key_path)
-        except DamagedEntry:
-            default = None
+        default = self.readable_default(key_path)
         left: Entry | None = None
         if default == id or default is None:
             if not self._has_others(key_path, id):
