@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from base64 import b64encode
 from collections import defaultdict
 from hashlib import md5
@@ -54,18 +53,6 @@ class KillTests(SynchronousTestCase):
 
     def mood(self) -> str:
         return "take" if self.is_kind else self.moods.choices(("take", "refuse", "hang", "half"), (90, 6, 1, 3))[0]
-
-    def restart(self) -> None:
-        """Once nobody else has one of its ports."""
-        self.house.stop(signal.SIGKILL)
-        while True:
-            try:
-                self.house.start()
-                return
-            except AssertionError as error:
-                if "Address already in use" not in str(error):
-                    raise
-                time.sleep(1)
 
     def work(self, number: int, seed: int) -> None:
         """Change keys until the connection ends."""
@@ -119,7 +106,7 @@ class KillTests(SynchronousTestCase):
             self.house.stop(signal.SIGKILL)
             for thread in threads:
                 thread.join()
-            self.restart()
+            self.house.restart()
             count("kills")
         self.assertEqual(self.strange, [])
         self.is_kind = True

@@ -180,17 +180,9 @@ class KillTests(_House):
             client.close()
 
     def restart(self) -> None:
-        """Kill it, and start it again, once nobody else has one of its ports."""
-        self.house.stop(signal.SIGKILL)
+        """Kill it, and start it again."""
         self.client.close()
-        while True:
-            try:
-                self.house.start()
-                break
-            except AssertionError as error:
-                if "Address already in use" not in str(error):
-                    raise
-                time.sleep(1)
+        self.house.restart()
         self.client = self.connect()
 
     @long_loop

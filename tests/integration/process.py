@@ -184,6 +184,21 @@ class Storehouse:
             self.process.send_signal(number)
         return self.process.wait(PATIENCE)
 
+    def restart(self) -> None:
+        """Kill it, and start it again, once nobody else has one of its ports."""
+        self.stop(signal.SIGKILL)
+
+        def started() -> bool:
+            try:
+                self.start()
+            except AssertionError as error:
+                if "Address already in use" not in str(error):
+                    raise
+                return False
+            return True
+
+        wait_for(started, "its ports to be free")
+
     def kill(self) -> None:
         """Make sure that it is gone."""
         if self.process is not None and self.process.poll() is None:
