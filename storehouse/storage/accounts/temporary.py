@@ -16,7 +16,6 @@ The JSON is C{{"user":"ann","key":"SH...","name":"ci","issued":1790000000,"expir
 
 from __future__ import annotations
 
-import binascii
 import hmac
 import json
 import os
@@ -32,7 +31,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from storehouse.errors import BadRequest, TokenInvalid
 from storehouse.storage.accounts.interfaces import Temporary, TemporaryKey
 
-__all__ = ["LONGEST", "MOST_TOKEN", "SHORTEST", "Sealer", "check_session_name"]
+__all__ = ["LONGEST", "MOST_TOKEN", "SHORTEST", "Sealer", "check_session_name", "decode_text", "encode_text"]
 
 #: Seconds that a temporary key lasts.
 SHORTEST, LONGEST = 900, 43200
@@ -46,6 +45,24 @@ _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 
 _session_name = re.compile(r"[A-Za-z0-9_+=,.@-]{2,64}\Z", re.ASCII).match
 _key_id = re.compile(r"ASIA[A-Z2-7]{16}\Z", re.ASCII).match
+
+
+def encode_text(data: bytes) -> str:
+    """URL-safe base64, without padding."""
+    return urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+
+
+def decode_text(text: str) -> bytes:
+    """
+    What L{encode_text} encoded. The last character can have unused bits, so that several texts have the same bytes: the one that
+    was given out is taken alone.
+
+    @raise ValueError: for any other text.
+    """
+    data = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
+    if encode_text(data) != text:
+        raise ValueError("it is not written as it should be")
+    return data
 
 
 def check_session_name(name: str) -> str:
@@ -86,10 +103,10 @@ class Sealer:
         fields = attrs.asdict(said)
         fields = {"user": user, "key": fields.pop("key_id"), **fields}
         data = self._cipher.encrypt(nonce, json.dumps(fields, separators=(",", ":")).encode(), _about(key_id))
-        token = _encode(_VERSION + nonce + data)
+        token = encode_text(_VERSION + nonce + data)
         if len(token) > MOST_TOKEN:
             raise BadRequest(
-                "the policies and rights of a temporary key are too long: its token has at most 6000 characters"
+                f"the policies and rights of a temporary key are too long: its token has at most {MOST_TOKEN} characters"
             )
         return TemporaryKey(key_id, self._secret_of(key_id, token).decode("ascii"), token, said.expires)
 
@@ -103,11 +120,10 @@ class Sealer:
         if len(token) > MOST_TOKEN or not _key_id(key_id):
             raise refused
         try:
-            data = urlsafe_b64decode(token.encode("ascii") + b"=" * (-len(token) % 4))
-        except (UnicodeEncodeError, binascii.Error):
+            data = decode_text(token)
+        except ValueError:
             raise refused from None
-        # Several texts can decode to the same bytes: only the one that was given out is taken.
-        if data[:1] != _VERSION or len(data) <= 1 + _NONCE + _TAG or _encode(data) != token:
+        if data[:1] != _VERSION or len(data) <= 1 + _NONCE + _TAG:
             raise refused
         try:
             opened = self._cipher.decrypt(data[1 : 1 + _NONCE], data[1 + _NONCE :], _about(key_id))
@@ -119,10 +135,6 @@ class Sealer:
 
     def _secret_of(self, key_id: str, token: str) -> bytes:
         return urlsafe_b64encode(hmac.digest(self._secret, f"{key_id}\n{token}".encode(), "sha256")[:30])
-
-
-def _encode(data: bytes) -> str:
-    return urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
 
 
 def _about(key_id: str) -> bytes:
