@@ -692,7 +692,7 @@ class Accounts(ABC):
         account = self._users().by_name.get(user.name)
         if account is None or account.user.is_disabled:
             raise SignInRefused(f"{user.name} cannot sign in")
-        if user.limits is not None or user.temporary is not None:
+        if not user.is_unlimited:
             raise SignInRefused("this access key is limited, and cannot begin a session")
         expires = int(self._clock() + self.settings.session_lifetime)
         ticket = Ticket(user.name, account.generation, expires, os.urandom(16))
@@ -749,7 +749,7 @@ class Accounts(ABC):
         return self._sign(user, grant, expires, not {"put-new", "overwrite"}.isdisjoint(rights.permissions))
 
     def _sign(self, user: User, grant: Grant, expires: float, stores: bool) -> str:
-        if user.limits is not None or user.temporary is not None:
+        if not user.is_unlimited:
             raise Forbidden("this access key is limited, and cannot sign links")
         now, lifetime = self._clock(), self.settings.link_lifetime
         # One second more: the expiry is rounded up, and the caller has read the clock a moment before.

@@ -316,9 +316,14 @@ class User:
         return self.limits is not None or (self.temporary is not None and bool(self.temporary.rights))
 
     @property
+    def is_unlimited(self) -> bool:
+        """Whether a lasting access key without limits is concerned, or none: only then sessions begin and links are signed."""
+        return self.limits is None and self.temporary is None
+
+    @property
     def is_unlimited_admin(self) -> bool:
         """Whether this is an administrator, by a lasting key without limits: only such a one manages the service."""
-        return self.is_admin and not self.is_disabled and self.limits is None and self.temporary is None
+        return self.is_admin and not self.is_disabled and self.is_unlimited
 
 
 @attrs.frozen
