@@ -77,7 +77,7 @@ static PyObject *crc32c_of(PyObject *module, PyObject *args) {
 /* An entry's time has this bit if the next record belongs to the same append. */
 static const uint64_t CONTINUES = 1ULL << 63;
 
-/* Bytes of records from which on others may run meanwhile. */
+/* From so many bytes of records on, other threads may run meanwhile. */
 enum { RECORDS_ALONE = 64 << 10 };
 
 static uint8_t *put32(uint8_t *to, uint32_t value) {
@@ -101,15 +101,42 @@ typedef struct {
     uint32_t size, hash;
 } record;
 
-/* The bytes of a payload. What is no bytes object is copied to one, which a list keeps, so that nothing changes it. */
-static int read_payload(PyObject *payload, record *to, PyObject **copies) {
+/* Records to encode. Their payloads are in a tuple or in a list of copies: nobody can change or free these while the
+ * lock is released. */
+typedef struct {
+    PyObject *items, *copies;
+    record *records;
+    Py_ssize_t count, size; /* size: of the records, with their lengths */
+} batch;
+
+/* The caller closes it, also after a failure. */
+static int open_batch(batch *to, PyObject *sequence) {
+    memset(to, 0, sizeof *to);
+    to->items = PySequence_Tuple(sequence);
+    if (to->items == NULL) return -1;
+    to->count = PyTuple_Size(to->items);
+    if (to->count <= PY_SSIZE_T_MAX / ENTRY)
+        to->records = PyMem_Malloc((size_t)(to->count ? to->count : 1) * sizeof *to->records);
+    if (to->records != NULL) return 0;
+    PyErr_NoMemory();
+    return -1;
+}
+
+static void close_batch(batch *of) {
+    PyMem_Free(of->records);
+    Py_XDECREF(of->items);
+    Py_XDECREF(of->copies);
+}
+
+/* Take the bytes of a payload, of an item or that item. What is no bytes object is copied to one. */
+static int read_payload(batch *to, Py_ssize_t i, PyObject *payload) {
     char *data;
     Py_ssize_t size;
     if (!PyBytes_Check(payload)) {
         int failed;
-        if (*copies == NULL && (*copies = PyList_New(0)) == NULL) return -1;
+        if (to->copies == NULL && (to->copies = PyList_New(0)) == NULL) return -1;
         payload = PyBytes_FromObject(payload);
-        failed = payload == NULL || PyList_Append(*copies, payload) < 0;
+        failed = payload == NULL || PyList_Append(to->copies, payload) < 0;
         Py_XDECREF(payload);
         if (failed) return -1;
     }
@@ -118,63 +145,50 @@ static int read_payload(PyObject *payload, record *to, PyObject **copies) {
         PyErr_Format(PyExc_ValueError, "a record cannot have %zd bytes", size);
         return -1;
     }
-    to->data = (const uint8_t *)data;
-    to->size = (uint32_t)size;
+    if (size > PY_SSIZE_T_MAX - LENGTH - to->size) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    to->records[i].data = (const uint8_t *)data;
+    to->records[i].size = (uint32_t)size;
+    to->size += LENGTH + size;
     return 0;
 }
 
 static PyObject *encode_appends(PyObject *module, PyObject *args) {
-    PyObject *appends, *held = NULL, *copies = NULL, *entries = NULL, *records = NULL, *result = NULL;
+    PyObject *appends, *entries = NULL, *records = NULL, *result = NULL;
     unsigned long long offset, time;
-    record *found = NULL;
-    Py_ssize_t count, total = 0;
+    batch some;
     uint8_t *entry, *at;
     PyThreadState *released = NULL;
     (void)module;
 
     if (!PyArg_ParseTuple(args, "OKK:encode_appends", &appends, &offset, &time)) return NULL;
-    /* A tuple, whose tuples have bytes: nobody can change or free these while the lock is released. */
-    held = PySequence_Tuple(appends);
-    if (held == NULL) return NULL;
-    count = PyTuple_Size(held);
-    found = PyMem_Malloc((size_t)(count ? count : 1) * sizeof *found);
-    if (found == NULL) {
-        PyErr_NoMemory();
-        goto done;
-    }
-    for (Py_ssize_t i = 0; i < count; i++) {
-        PyObject *pair = PyTuple_GetItem(held, i);
+    if (open_batch(&some, appends) < 0) goto done;
+    for (Py_ssize_t i = 0; i < some.count; i++) {
+        PyObject *pair = PyTuple_GetItem(some.items, i);
         unsigned long hash;
         if (!PyTuple_Check(pair) || PyTuple_Size(pair) != 2) {
             PyErr_SetString(PyExc_TypeError, "an append is a payload and the hash of an identifier");
             goto done;
         }
-        if (read_payload(PyTuple_GetItem(pair, 0), &found[i], &copies) < 0) goto done;
+        if (read_payload(&some, i, PyTuple_GetItem(pair, 0)) < 0) goto done;
         hash = PyLong_AsUnsignedLong(PyTuple_GetItem(pair, 1));
         if (hash == (unsigned long)-1 && PyErr_Occurred()) goto done;
         if (hash > UINT32_MAX) {
             PyErr_SetString(PyExc_OverflowError, "the hash of an identifier has 32 bits");
             goto done;
         }
-        found[i].hash = (uint32_t)hash;
-        if (found[i].size > PY_SSIZE_T_MAX - LENGTH - total) {
-            PyErr_NoMemory();
-            goto done;
-        }
-        total += LENGTH + (Py_ssize_t)found[i].size;
+        some.records[i].hash = (uint32_t)hash;
     }
-    if (count > PY_SSIZE_T_MAX / ENTRY) {
-        PyErr_NoMemory();
-        goto done;
-    }
-    entries = PyBytes_FromStringAndSize(NULL, count * ENTRY);
-    records = PyBytes_FromStringAndSize(NULL, total);
+    entries = PyBytes_FromStringAndSize(NULL, some.count * ENTRY);
+    records = PyBytes_FromStringAndSize(NULL, some.size);
     if (entries == NULL || records == NULL) goto done;
     entry = (uint8_t *)PyBytes_AsString(entries);
     at = (uint8_t *)PyBytes_AsString(records);
-    if (total >= RECORDS_ALONE) released = PyEval_SaveThread();
-    for (Py_ssize_t i = 0; i < count; i++, entry += ENTRY) {
-        const record each = found[i];
+    if (some.size >= RECORDS_ALONE) released = PyEval_SaveThread();
+    for (Py_ssize_t i = 0; i < some.count; i++, entry += ENTRY) {
+        const record each = some.records[i];
         put_entry(entry, offset, time, each.data, each.size, each.hash);
         at = put32(at, each.size);
         memcpy(at, each.data, each.size);
@@ -184,64 +198,43 @@ static PyObject *encode_appends(PyObject *module, PyObject *args) {
     if (released != NULL) PyEval_RestoreThread(released);
     result = PyTuple_Pack(2, entries, records);
 done:
-    PyMem_Free(found);
-    Py_XDECREF(held);
-    Py_XDECREF(copies);
+    close_batch(&some);
     Py_XDECREF(entries);
     Py_XDECREF(records);
     return result;
 }
 
 static PyObject *encode_entries(PyObject *module, PyObject *args) {
-    PyObject *payloads, *held = NULL, *copies = NULL, *entries = NULL, *offsets = NULL, *result = NULL;
+    PyObject *payloads, *entries = NULL, *offsets = NULL, *result = NULL;
     unsigned long long offset, time;
     unsigned int hash;
     int is_last;
-    record *found = NULL;
-    Py_ssize_t count, total = 0;
+    batch some;
     uint8_t *entry;
     PyThreadState *released = NULL;
     (void)module;
 
     if (!PyArg_ParseTuple(args, "OKKIp:encode_entries", &payloads, &offset, &time, &hash, &is_last)) return NULL;
-    held = PySequence_Tuple(payloads);
-    if (held == NULL) return NULL;
-    count = PyTuple_Size(held);
-    if (count > PY_SSIZE_T_MAX / ENTRY) {
-        PyErr_NoMemory();
-        goto done;
-    }
-    found = PyMem_Malloc((size_t)(count ? count : 1) * sizeof *found);
-    if (found == NULL) {
-        PyErr_NoMemory();
-        goto done;
-    }
-    entries = PyBytes_FromStringAndSize(NULL, count * ENTRY);
-    offsets = PyTuple_New(count);
+    if (open_batch(&some, payloads) < 0) goto done;
+    entries = PyBytes_FromStringAndSize(NULL, some.count * ENTRY);
+    offsets = PyTuple_New(some.count);
     if (entries == NULL || offsets == NULL) goto done;
-    for (Py_ssize_t i = 0; i < count; i++) {
-        PyObject *number = PyLong_FromUnsignedLongLong(offset + (uint64_t)total);
+    for (Py_ssize_t i = 0; i < some.count; i++) {
+        PyObject *number = PyLong_FromUnsignedLongLong(offset + (uint64_t)some.size);
         if (number == NULL || PyTuple_SetItem(offsets, i, number) < 0) goto done; /* it takes the reference */
-        if (read_payload(PyTuple_GetItem(held, i), &found[i], &copies) < 0) goto done;
-        if (found[i].size > PY_SSIZE_T_MAX - LENGTH - total) {
-            PyErr_NoMemory();
-            goto done;
-        }
-        total += LENGTH + (Py_ssize_t)found[i].size;
+        if (read_payload(&some, i, PyTuple_GetItem(some.items, i)) < 0) goto done;
     }
     entry = (uint8_t *)PyBytes_AsString(entries);
-    if (total >= RECORDS_ALONE) released = PyEval_SaveThread();
-    for (Py_ssize_t i = 0; i < count; i++, entry += ENTRY) {
-        const record each = found[i];
-        put_entry(entry, offset, is_last && i == count - 1 ? time : time | CONTINUES, each.data, each.size, hash);
+    if (some.size >= RECORDS_ALONE) released = PyEval_SaveThread();
+    for (Py_ssize_t i = 0; i < some.count; i++, entry += ENTRY) {
+        const record each = some.records[i];
+        put_entry(entry, offset, is_last && i == some.count - 1 ? time : time | CONTINUES, each.data, each.size, hash);
         offset += LENGTH + each.size;
     }
     if (released != NULL) PyEval_RestoreThread(released);
     result = PyTuple_Pack(2, entries, offsets);
 done:
-    PyMem_Free(found);
-    Py_XDECREF(held);
-    Py_XDECREF(copies);
+    close_batch(&some);
     Py_XDECREF(entries);
     Py_XDECREF(offsets);
     return result;
