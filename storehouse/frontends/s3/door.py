@@ -108,26 +108,11 @@ class S3Door:
             method = request.method.decode("ascii", "replace")
             hoist_fields(request.requestHeaders, query)
             if method == "POST" and not bucket and sts.is_for_sts(request):
-                return await self._security_token(request, query)
+                return await sts.respond(self._call(request, "SecurityToken", "", "", query))
             operation = operation_of(method, bucket, key, query, request.requestHeaders.hasHeader)
             handle = handler_of(operation)
             _check_version(operation, query)
-            caller = Caller(None, "", request.address, request.is_secure)
-            body, length = request.body, request.body.length
-            call = Call(
-                request,
-                operation,
-                bucket,
-                key,
-                query,
-                caller,
-                body,
-                length,
-                self._door,
-                request.request_id,
-                self._authorize,
-                self._authenticator,
-            )
+            call = self._call(request, operation, bucket, key, query)
             if request.requestHeaders.hasHeader(b"Origin"):
                 await cors.add_fields(call)
             if operation not in _UNSIGNED:
@@ -137,7 +122,9 @@ class S3Door:
                     audit_refused_signature(call, error)
                     raise
                 call.take_caller(signed)
-                call.body, call.length = signed.stream(body, length, self._door.disk, self._door.transfers.batch)
+                call.body, call.length = signed.stream(
+                    call.body, call.length, self._door.disk, self._door.transfers.batch
+                )
                 if method in _WITH_BODIES:
                     call.announce_checksums(signed.trailer, signed.trailers)
                 await self._authorize(call)
@@ -152,25 +139,22 @@ class S3Door:
         except StorehouseError as error:
             raise _located(error, request, bucket, key) from error
 
-    async def _security_token(self, request: DoorRequest, query: Mapping[str, str]) -> Reply:
-        """A request to the service for temporary keys, which is at the root."""
-        caller = Caller(None, "", request.address, request.is_secure)
-        body, length = request.body, request.body.length
-        call = Call(
+    def _call(self, request: DoorRequest, operation: str, bucket: str, key: str, query: Mapping[str, str]) -> Call:
+        """What a request asks for, of which nothing is verified yet."""
+        return Call(
             request,
-            "SecurityToken",
-            "",
-            "",
+            operation,
+            bucket,
+            key,
             query,
-            caller,
-            body,
-            length,
+            Caller(None, "", request.address, request.is_secure),
+            request.body,
+            request.body.length,
             self._door,
             request.request_id,
             self._authorize,
             self._authenticator,
         )
-        return await sts.respond(call)
 
     def _names(self, request: DoorRequest) -> tuple[str, str, bool]:
         """The bucket and the key that a request names, each empty if it names none; and whether the bucket is in the host."""
