@@ -13,8 +13,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
-from typing import TypeVar
+from functools import lru_cache, wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import attrs
 
@@ -55,21 +55,23 @@ _region = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII).fullmatch
 _names = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]+(?:;[!#$%&'*+\-.^_`|~0-9a-z]+)*", re.ASCII).fullmatch
 
 
-# Clients sign all day with one scope, and mostly the same fields. What is long is not remembered.
-_credentials: dict[str, tuple[str, Scope]] = {}
-_signed_names: dict[str, tuple[bytes, ...]] = {}
-_REMEMBERED = 1024
-_MOST_REMEMBERED = 512
+# Characters of a text whose result is remembered.
+_REMEMBERED = 512
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def _remember(known: dict[str, T], text: str, value: T) -> T:
-    if len(text) <= _MOST_REMEMBERED:
-        if len(known) >= _REMEMBERED:
-            known.clear()
-        known[text] = value
-    return value
+def _remembered(parse: Callable[Concatenate[str, P], T]) -> Callable[Concatenate[str, P], T]:
+    """Remember the results for short texts: clients sign all day with one scope, and mostly the same fields."""
+    cached: Any = lru_cache(1024)(parse)
+
+    @wraps(parse)
+    def parsed(text: str, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        found: T = (cached if len(text) <= _REMEMBERED else parse)(text, *args, **kwargs)
+        return found
+
+    return parsed
 
 
 @attrs.frozen
@@ -113,11 +115,9 @@ def not_supported() -> S3Error:
     )
 
 
+@_remembered
 def parse_credential(text: str, malformed: Malformed, service: str = "s3") -> tuple[str, Scope]:
     """The ID of a key, and the scope of its signature, from C{ID/yyyyMMdd/REGION/s3/aws4_request}."""
-    known = _credentials.get(text)
-    if known is not None and known[1].service == service:
-        return known
     parts = text.split("/")
     if len(parts) != 5:
         raise malformed('the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".')
@@ -134,7 +134,7 @@ def parse_credential(text: str, malformed: Malformed, service: str = "s3") -> tu
         raise malformed(f'incorrect service "{given[:64]}". This endpoint belongs to "{service}".')
     if terminal != TERMINAL:
         raise malformed(f'incorrect terminal "{terminal[:64]}". This endpoint uses "{TERMINAL}".')
-    return _remember(_credentials, text, (key_id, Scope(date, region, service)))
+    return key_id, Scope(date, region, service)
 
 
 def check_region(scope: Scope, region: str, malformed: Malformed) -> None:
@@ -155,17 +155,15 @@ def check_date(scope: Scope, timestamp: str, malformed: Malformed) -> None:
         )
 
 
+@_remembered
 def parse_names(text: str, malformed: Malformed) -> tuple[bytes, ...]:
     """The names of the signed header fields."""
-    known = _signed_names.get(text)
-    if known is not None:
-        return known
     if not _names(text):
         raise malformed("SignedHeaders must be names of headers in lower case with semicolons between them.")
     names = tuple(text.encode("ascii").split(b";"))
     if len(names) > _MAX_NAMES or sorted(set(names)) != list(names):
         raise malformed("SignedHeaders must be in ascending order, without any name twice.")
-    return _remember(_signed_names, text, names)
+    return names
 
 
 @lru_cache(64)
