@@ -26,7 +26,6 @@ from storehouse.frontends.s3.errors import S3Error
 from storehouse.storage.accounts.interfaces import canonical_id
 
 __all__ = [
-    "ACL_FIELDS",
     "GRANT_FIELDS",
     "Acl",
     "acl_document",
@@ -150,10 +149,6 @@ def canned_acl(name: str, owner: str, bucket_owner: str | None) -> Acl:
 
 
 # -- header fields -------------------------------------------------------------------------------------------------
-
-
-#: All of them.
-ACL_FIELDS = frozenset({"x-amz-acl", *GRANT_FIELDS})
 
 
 def has_acl_fields(field: Field) -> bool:

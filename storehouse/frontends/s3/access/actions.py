@@ -9,7 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-__all__ = ["ACTIONS", "ACTION_FIELDS", "BUCKET", "OBJECT", "PERMISSION", "SERVICE", "actions_of", "reads_configuration"]
+__all__ = [
+    "ACL_FIELDS",
+    "ACTIONS",
+    "ACTION_FIELDS",
+    "BUCKET",
+    "OBJECT",
+    "PERMISSION",
+    "SERVICE",
+    "actions_of",
+    "reads_configuration",
+]
 
 #: What an action is about.
 SERVICE, BUCKET, OBJECT = "service", "bucket", "object"
@@ -214,17 +224,20 @@ _VERSIONED = frozenset(
 #: Operations that give a new object its tags and its ACL.
 _MAKE_OBJECTS = frozenset({"PutObject", "CopyObject", "CreateMultipartUpload", "PostObject"})
 
-_ACL_FIELDS = (
-    "x-amz-acl",
-    "x-amz-grant-full-control",
-    "x-amz-grant-read",
-    "x-amz-grant-read-acp",
-    "x-amz-grant-write",
-    "x-amz-grant-write-acp",
+#: Fields that give what is made an ACL.
+ACL_FIELDS = frozenset(
+    {
+        "x-amz-acl",
+        "x-amz-grant-full-control",
+        "x-amz-grant-read",
+        "x-amz-grant-read-acp",
+        "x-amz-grant-write",
+        "x-amz-grant-write-acp",
+    }
 )
 
 #: Fields by which an operation has more than one action.
-ACTION_FIELDS = frozenset({*_ACL_FIELDS, "x-amz-object-ownership", "x-amz-tagging"})
+ACTION_FIELDS = frozenset({*ACL_FIELDS, "x-amz-object-ownership", "x-amz-tagging"})
 
 #: What a right, or the limit of a key, must have for an action on a bucket or object; actions that are not here are only
 #: for owners of buckets, administrators, and those to whom a policy or an ACL allows them. C{s3:PutObject} is not here
@@ -283,10 +296,10 @@ def actions_of(operation: str, query: Mapping[str, str], header: Callable[[str],
     elif operation in _MAKE_OBJECTS:
         if header("x-amz-tagging"):
             actions.append("s3:PutObjectTagging")
-        if any(header(field) for field in _ACL_FIELDS):
+        if any(header(field) for field in ACL_FIELDS):
             actions.append("s3:PutObjectAcl")
     elif operation == "CreateBucket":
-        if any(header(field) for field in _ACL_FIELDS):
+        if any(header(field) for field in ACL_FIELDS):
             actions.append("s3:PutBucketAcl")
         if header("x-amz-object-ownership"):
             actions.append("s3:PutBucketOwnershipControls")

@@ -9,11 +9,11 @@ Source: "AWS global condition context keys" of Amazon's IAM user guide; "Actions
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from urllib.parse import parse_qsl, unquote
 
 from storehouse.frontends.s3.access.policy import ACCOUNT, user_arn
 from storehouse.frontends.s3.call import Call
+from storehouse.frontends.s3.signing.claims import shown_time
 
 __all__ = ["RequestValues"]
 
@@ -107,7 +107,7 @@ def _role(call: Call) -> str | None:
 
 def _issued(call: Call) -> str | None:
     temporary = None if call.caller.user is None else call.caller.user.temporary
-    return None if temporary is None else datetime.fromtimestamp(temporary.issued, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return None if temporary is None else shown_time(temporary.issued)
 
 
 def _user_id(call: Call) -> str:
@@ -118,7 +118,7 @@ def _user_id(call: Call) -> str:
 
 
 _MAKERS: Mapping[str, Callable[[Call], str | None]] = {
-    "aws:currenttime": lambda call: datetime.fromtimestamp(_now(call), UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    "aws:currenttime": lambda call: shown_time(_now(call)),
     "aws:epochtime": lambda call: str(int(_now(call))),
     "aws:principalaccount": lambda call: ACCOUNT if _is_signed(call) else None,
     "aws:principalarn": lambda call: user_arn(call.caller.name) if _is_signed(call) else None,
@@ -130,11 +130,11 @@ _MAKERS: Mapping[str, Callable[[Call], str | None]] = {
     "aws:securetransport": lambda call: "true" if call.caller.is_secure else "false",
     "aws:sourceip": lambda call: call.caller.address or None,
     "aws:useragent": lambda call: _field(call, "user-agent"),
-    "aws:tokenissuetime": lambda call: _issued(call),
-    "aws:userid": lambda call: _user_id(call),
+    "aws:tokenissuetime": _issued,
+    "aws:userid": _user_id,
     "aws:username": lambda call: call.caller.name if _is_signed(call) else None,
     "aws:viaawsservice": lambda call: "false",
-    "sts:rolesessionname": lambda call: _role(call),
+    "sts:rolesessionname": _role,
     "s3:authtype": lambda call: call.caller.kind or None,
     "s3:delimiter": lambda call: call.query.get("delimiter"),
     "s3:max-keys": lambda call: call.query.get("max-keys"),

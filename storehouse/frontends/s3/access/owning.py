@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from storehouse.events import AccessChanged, AccessDecided
 from storehouse.frontends.s3.access.acl import (
-    ACL_FIELDS,
     GRANT_FIELDS,
     Acl,
     Field,
@@ -13,6 +12,7 @@ from storehouse.frontends.s3.access.acl import (
     private_acl,
     read_acl_fields,
 )
+from storehouse.frontends.s3.access.actions import ACL_FIELDS
 from storehouse.frontends.s3.access.publicaccess import (
     ENFORCED,
     OWNERSHIPS,
