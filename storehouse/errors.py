@@ -70,6 +70,8 @@ __all__ = [
     "StorageFailed",
     "StoreUnusable",
     "StorehouseError",
+    "TokenExpired",
+    "TokenInvalid",
     "TooLarge",
     "TooManyConnections",
     "TooManyUploads",
