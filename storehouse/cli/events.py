@@ -12,6 +12,7 @@ from storehouse.app.local.events import LocalEvents
 from storehouse.cli.errors import CommandError
 from storehouse.cli.options import settings_options
 from storehouse.cli.output import Output, columns, counted, time_text
+from storehouse.cli.store import printable
 from storehouse.config import Settings
 from storehouse.storage.notifications.values import BEHIND, DEAD, INTENDED, READY, Queued
 
@@ -84,15 +85,14 @@ def _what(each: Queued) -> str:
 
 
 def _row(each: Queued) -> tuple[str, ...]:
-    texts = (_what(each), each.error or "-")
-    plain = ("".join(c if c.isprintable() else "?" for c in text) for text in texts)
     return (
         f"{each.number:016X}",
         each.destination,
         _STATES[each.state],
         time_text(each.since),
         str(each.attempts),
-        *plain,
+        printable(_what(each)),
+        printable(each.error or "-"),
     )
 
 
