@@ -141,9 +141,9 @@ class SocketStore:
         return Listing(
             [self.value(ObjectInfo, value) for value in self.member(response, "objects", list)],
             self.member(response, "prefixes", list),
-            self.member(response, "next_after", str) if response.get("next_after") is not None else None,
-            self.member(response, "damaged", list) if "damaged" in response else [],
-            self.member(response, "unknown", int) if "unknown" in response else 0,
+            self.optional(response, "next_after", str),
+            self.optional(response, "damaged", list) or [],
+            self.optional(response, "unknown", int) or 0,
         )
 
     async def list_versions(
@@ -168,7 +168,7 @@ class SocketStore:
         return VersionListing(
             [self.value(ObjectInfo, value) for value in self.member(response, "versions", list)],
             self.member(response, "prefixes", list),
-            self.member(response, "next_key_marker", str) if response.get("next_key_marker") is not None else None,
+            self.optional(response, "next_key_marker", str),
             self.member(response, "next_version_marker", str),
             [(str(key), str(id)) for key, id in self.member(response, "damaged", list)],
         )
@@ -355,6 +355,10 @@ class SocketStore:
             raise self._nonsense()
         return value
 
+    def optional(self, response: Mapping[str, object], name: str, kind: type[T]) -> T | None:
+        """A member of the response; C{None} if it is missing or null. @raise RemoteUnavailable: if it is of another type."""
+        return None if response.get(name) is None else self.member(response, name, kind)
+
     def _nonsense(self) -> RemoteUnavailable:
         return RemoteUnavailable(f"the response from {self._client.server.url} is invalid; is it a storehouse server?")
 
@@ -431,10 +435,9 @@ class SocketAccounts:
         self, user: User, rights: Rights, expires: float, max_bytes: int | None = None, once: bool = False
     ) -> str:
         """The query of a link that gives rights."""
-        given = {**attrs.asdict(rights), "expires": float(expires), "once": once}
-        if max_bytes is not None:
-            given["max_bytes"] = max_bytes
-        return self._service.member(self._ask(user.name, "links", **given), "query", str)
+        how = {"max_bytes": max_bytes, "once": once}
+        response = self._ask(user.name, "links", **attrs.asdict(rights), expires=float(expires), **how)
+        return self._service.member(response, "query", str)
 
     def issue_temporary(
         self,
@@ -446,12 +449,10 @@ class SocketAccounts:
         policy: str | None = None,
     ) -> TemporaryKey:
         """A temporary access key. @param lifetime: seconds."""
-        given: dict[str, Any] = {"lifetime": float(lifetime), "key_id": key_id, "name": name}
-        if rights is not None:
-            given["rights"] = [attrs.asdict(each) for each in rights]
-        if policy is not None:
-            given["policy"] = policy
-        response = self._ask(user.name, "session", **given)
+        limits = None if rights is None else [attrs.asdict(each) for each in rights]
+        response = self._ask(
+            user.name, "session", lifetime=float(lifetime), key_id=key_id, name=name, rights=limits, policy=policy
+        )
         id, secret, token = (self._service.member(response, each, str) for each in ("key_id", "secret", "token"))
         return TemporaryKey(id, secret, token, self._service.member(response, "expires", int))
 
