@@ -99,9 +99,7 @@ class Buckets(Leaf):
 
     async def _list(self, request: StreamingRequest, bucket: str) -> Reply:
         check_fields(request, _LISTING)
-        limit = number_of(request, b"limit", 1000)
-        if limit > MAX_PAGE:
-            raise BadRequest(f"a page has at most {MAX_PAGE} keys")
+        limit = _page_size(request, "keys")
         async with request.ahead(limit * _ROW):
             page = await self._store_for(request.source).list_objects(
                 bucket, text_of(request, b"prefix"), text_of(request, b"delimiter"), text_of(request, b"after"), limit
@@ -112,9 +110,7 @@ class Buckets(Leaf):
 
     async def _list_versions(self, request: StreamingRequest, bucket: str) -> Reply:
         check_fields(request, _VERSIONS)
-        limit = number_of(request, b"limit", 1000)
-        if limit > MAX_PAGE:
-            raise BadRequest(f"a page has at most {MAX_PAGE} versions")
+        limit = _page_size(request, "versions")
         async with request.ahead(limit * _ROW):
             page = await self._store_for(request.source).list_versions(
                 bucket,
@@ -131,6 +127,13 @@ class Buckets(Leaf):
                 "damaged": page.damaged,
             }
             return await long_json_reply(lists, rest)
+
+
+def _page_size(request: StreamingRequest, what: str) -> int:
+    limit = number_of(request, b"limit", 1000)
+    if limit > MAX_PAGE:
+        raise BadRequest(f"a page has at most {MAX_PAGE} {what}")
+    return limit
 
 
 def _public(metadata: Metadata) -> str:

@@ -37,11 +37,9 @@ _LINK = {
     "bucket": str,
     "prefix": str,
 }
-
-
-#: What can be done for one.
 _SESSION = {"lifetime": float, "key_id": str, "name": str, "rights": list, "policy": str}
 
+#: What can be done for a user.
 _ACTIONS = frozenset(
     {"disable", "enable", "rotate", "keys", "remove-key", "grant", "revoke", "sign-in", "links", "session"}
 )
@@ -132,10 +130,10 @@ class Users(Leaf):
             if "rights" in given:
                 given["rights"] = read_rights(given["rights"])
             issued = accounts.issue_temporary(user, given.pop("key_id", user.key_id), **given)
-            until = f"{issued.key_id} until {issued.expires}"
-            return json_reply(
-                attrs.asdict(issued)
-            ), f"{until}{f', session {each}' if (each := given.get('name')) else ''}"
+            detail = f"{issued.key_id} until {issued.expires}"
+            if given.get("name"):
+                detail += f", session {given['name']}"
+            return json_reply(attrs.asdict(issued)), detail
         given = _all_of(await json_object(request, _LINK), "expires")
         if "permissions" in given:
             rights = Rights(given.pop("permissions"), given.pop("bucket", ""), given.pop("prefix", ""))
