@@ -22,7 +22,7 @@ from bench.shoebox import COMMIT, convert
 
 __all__ = ["SIDES", "main"]
 
-#: Names in the tables, and what managers are told. The first is the peer.
+#: Names in the tables, and the settings of managers. The first is the peer.
 SIDES: dict[str, dict[str, Any]] = {
     "shoebox": {},
     "version 1": {"version": 1, "sync": "os"},

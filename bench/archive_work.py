@@ -15,7 +15,7 @@ __all__ = ["main", "records"]
 
 _SAMPLE = Path(__file__).resolve().parent.parent / "tests" / "data" / "shoebox-v1"
 
-#: What the managers are told, so that each side has a few files.
+#: Settings of the managers, so that each side has a few files.
 _ROLL_MB = 100
 
 

@@ -161,7 +161,7 @@ def _kinds(target: Target, body: bytes) -> dict[str, list[bytes]]:
     digest, nothing = hashlib.sha256(body).hexdigest(), hashlib.sha256(b"").hexdigest()
     value = base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()
     framed = b"%x\r\n%b\r\n0\r\nx-amz-checksum-crc32:%b\r\n\r\n" % (len(body), body, value.encode())
-    # As the SDKs of AWS do it unless they are told otherwise.
+    # As the SDKs of AWS do it by default.
     trailer = {
         "Content-Encoding": "aws-chunked",
         "x-amz-trailer": "x-amz-checksum-crc32",

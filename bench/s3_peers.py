@@ -24,7 +24,7 @@ from tests.integration.engines.radosgw import RadosGateway
 
 __all__ = ["SERVERS", "Target", "started"]
 
-#: The servers, and what is said of them in the tables.
+#: The servers, and their descriptions in the tables.
 SERVERS = {
     "storehouse": "storehouse",
     "storehouse-os": "storehouse, not synced",

@@ -35,7 +35,7 @@ from bench.harness import (
 
 __all__ = ["KINDS", "Upload", "main", "nginx_configuration", "put"]
 
-#: The servers: what is said in the table, and what L{bench.upload_server} calls it. The first is what the others are
+#: The servers: their names in the table, and what L{bench.upload_server} calls it. The first is what the others are
 #: compared with.
 KINDS: dict[str, str] = {
     "nginx": "nginx, DAV PUT",

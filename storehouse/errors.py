@@ -85,7 +85,7 @@ __all__ = [
 
 
 class StorehouseError(Exception):
-    """Something that storehouse refuses or cannot do, said so that a user understands it."""
+    """Something that storehouse refuses or cannot do, in words that a user understands."""
 
     @property
     def detail(self) -> str:
@@ -380,7 +380,7 @@ class SignInRefused(NotSignedIn):
 
 
 class TokenInvalid(SignInRefused):
-    """The token of a temporary access key is none of ours, or was ended."""
+    """The token of a temporary access key was not issued here, or was revoked."""
 
 
 class TokenExpired(SignInRefused):

@@ -203,8 +203,8 @@ def journal_of(root: str, clock: Callable[[], float]) -> ChangeJournal | None:
 
 class CommandChanges:
     """
-    Tells the audit, at the start, of what commands have changed while no service ran. What an append log was to have is told again
-    at the next start if it cannot take it.
+    At the start, passes the changes that commands made while no service ran to the audit. If the append log cannot take them, the
+    next start passes them again.
 
     @param journal: gives the journal at the start; C{None} if there is none.
     """

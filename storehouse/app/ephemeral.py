@@ -83,7 +83,7 @@ def serve(
     input: int | None = None,
 ) -> None:
     """
-    Serve until the process is told to end by a signal.
+    Serve until a signal ends the process.
 
     @param directory: where the root is made, best one in memory.
     @param given: settings, by name.

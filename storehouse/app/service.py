@@ -337,7 +337,7 @@ def make_service(
     resumable_expiry = ResumableExpiry(resumable, clock, settings.https.upload_expiry)
     told = CommandChanges(lambda: journal_of(settings.root, reactor.seconds), audit, events, disk)
     service.chores += [scrubber, expiry, resumable_expiry, turns, told, audit]
-    # What is left in the spool for a destination that is not configured any more is to be told of.
+    # Also without destinations: the log reports events left in the spool for one that is no longer configured.
     if settings.notify.destinations or os.path.exists(settings.events_path):
         from storehouse.storage.notifications.delivery import Delivery
 

@@ -60,11 +60,11 @@ def usage() -> Iterator[None]:
 
 
 def unreadable(count: int) -> str:
-    """What is said of so many damaged keys."""
+    """The message about so many damaged keys."""
     return f"{'1 key' if count == 1 else f'{count} keys'} cannot be read: 'storehouse fsck' shows why"
 
 
 def strange(count: int) -> str:
-    """What is said of so many names that are none of ours."""
+    """The message about so many unknown names."""
     what = "1 name is neither a key nor a bucket" if count == 1 else f"{count} names are neither keys nor buckets"
     return f"in the namespace {what}: 'storehouse fsck' shows which"

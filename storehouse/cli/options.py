@@ -30,7 +30,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-#: Where the append log listens when nothing else is said.
+#: Where the append log listens by default.
 DEFAULT_SERVER = "http://127.0.0.1:8001"
 
 #: An offset in a bucket file.

@@ -29,7 +29,7 @@ class Progress:
     A context manager: leaving it removes the line.
 
     @param label: a word for the work.
-    @param total: how many there are to do; C{None} if nobody knows.
+    @param total: how many there are to do; C{None} if unknown.
     @param unit: a word for the things, if they are not bytes.
     @param wanted: false draws nothing, and neither does a standard error that is not a terminal.
     """

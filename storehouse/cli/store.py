@@ -365,7 +365,7 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
 
-# -- what is said of objects -----------------------------------------------------------------------
+# -- what is printed of objects --------------------------------------------------------------------
 
 
 def _metadata(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, list[str]]:

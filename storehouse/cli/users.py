@@ -32,7 +32,7 @@ __all__ = ["sign", "user"]
 
 T = TypeVar("T")
 
-#: Where the door of uploads is when nobody has said so.
+#: Where the upload door is by default.
 _DEFAULT_URL = "https://localhost:6445"
 
 

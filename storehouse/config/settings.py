@@ -349,7 +349,7 @@ class S3Settings:
         parse_text,
         "ENDPOINT",
         "Where buckets and objects are served by Amazon's S3 protocol, a Twisted endpoint; off opens no such door. If "
-        "another program has the port of the default, the start goes on without this door",
+        "another program has the port of the default, the start continues without this door",
         shown=DEFAULT,
         cli=True,
         name="",
@@ -381,8 +381,7 @@ class S3Settings:
         1024,
         counted(),
         "NUMBER",
-        "Uploads of more than 64KiB that are received at once, with copies that are made; one more gets 503, and can be "
-        "tried again later",
+        "Uploads of more than 64KiB, and copies, at once; one more gets 503, and can be tried again later",
     )
     defaults: str = option(
         "aws",
@@ -572,8 +571,8 @@ class NotifySettings:
         (),
         _parse_targets_or_off,
         "NAME=TARGET",
-        "Destinations of events, with commas between, which the notification configurations of buckets name: an HTTP "
-        "endpoint (https://HOST/PATH), the append log (append:PREFIX/ID), or a stream (archive:STREAM). off has none",
+        "Destinations of events, with commas between: an HTTP endpoint (https://HOST/PATH), the append log "
+        "(append:PREFIX/ID), or a stream (archive:STREAM). Notification configurations of buckets name them; off has none",
         shown=OFF,
         cli=True,
         name="",
@@ -582,8 +581,8 @@ class NotifySettings:
         "",
         parse_path_or_off,
         "DIR",
-        "A directory with a file for each HTTP endpoint, named like it, with the secret that its requests are signed "
-        "by; nobody else may read it. A credential of systemd, notify-NAME, does the same",
+        "A directory with a file for each HTTP endpoint, NAME, with the secret that signs its requests; other users must "
+        "not be able to read it. A credential of systemd, notify-NAME, does the same",
         shown=OFF,
         cli=True,
     )
@@ -591,29 +590,29 @@ class NotifySettings:
         "",
         parse_path_or_off,
         "FILE",
-        "A PEM file of the certificate authorities that HTTP endpoints are trusted by; off trusts those of the system",
+        "A PEM file of certificate authorities to trust for HTTP endpoints; off trusts those of the system",
         shown=OFF,
     )
     spool: int = option(
         256 * MIB,
         sized(MIB),
         "SIZE",
-        "Bytes of events that are kept until they are delivered, dead letters among them. When there are as many, "
-        "changes that have to be announced are refused",
+        "Bytes of events kept until delivery, dead letters included. When the spool is full, changes that have events "
+        "are refused",
     )
     keep: float = option(
         3 * 86400.0,
         seconds(),
         "DURATION",
-        "How long it is tried to deliver an event; then it is a dead letter",
+        "How long delivery of an event is retried; then it is a dead letter",
     )
     timeout: float = option(
         30.0,
         seconds(),
         "DURATION",
-        "How long an HTTP endpoint may make no progress; twice that is the most a request takes",
+        "How long an HTTP endpoint may make no progress; a request takes at most twice that",
     )
-    concurrency: int = option(8, counted(1, 256), "NUMBER", "Events that are on their way to a destination at once")
+    concurrency: int = option(8, counted(1, 256), "NUMBER", "Events on their way to a destination at once")
 
 
 @attrs.frozen

@@ -9,7 +9,7 @@ __all__ = ["Asker", "asker", "by_form"]
 
 
 class Asker(Protocol):
-    """A request. Who makes it may be found out after it was set."""
+    """A request. Its user may be found out after it was set."""
 
     @property
     def visitor(self) -> str:

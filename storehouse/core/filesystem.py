@@ -31,10 +31,10 @@ def check_together(directory: str, *others: str) -> None:
 
 def check_names(directory: str) -> None:
     """
-    Try whether the names that keys are encoded to can be had.
+    Check that the file system can have the names of encoded keys.
 
     @raise StartFailed: if the file system takes upper for lower case, or has no names as long.
-    @raise OSError: if that cannot be told, for another reason than that there is no room.
+    @raise OSError: if the check fails for another reason than a full disk.
     """
     name = f"new.{secrets.token_hex(8)}"
     path = os.path.join(directory, name + "x" * (_LONGEST - len(name)))

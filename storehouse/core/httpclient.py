@@ -96,7 +96,7 @@ class Body:
 
     @ivar length: bytes that it has.
     @ivar open: gives it, anew for each try.
-    @ivar is_once: whether it can be had once only: a request whose body was opened is not repeated then.
+    @ivar is_once: whether it can be opened only once: then a request whose body was opened is not repeated.
     """
 
     length: int

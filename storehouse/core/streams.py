@@ -72,7 +72,7 @@ class StreamClosed(Exception):
 
 class IByteStream(Interface):
     """
-    Bytes that can be had once, in order. One reader at a time.
+    Bytes that can be read once, in order. One reader at a time.
 
     The two methods are for the innermost loops: C{read} gives an awaitable, most often a plain coroutine, in place of a
     Deferred, since a Deferred for each piece would cost several times what a stage does.

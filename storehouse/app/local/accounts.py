@@ -24,7 +24,7 @@ __all__ = ["JournaledAccounts", "check_accounts", "open_accounts"]
 
 class JournaledAccounts:
     """
-    The users of a root, as commands change them: each change is in a journal, of which the audit of the next service is told.
+    The users of a root, as commands change them: each change goes to a journal, which the next service passes to its audit.
     See L{IAccounts<storehouse.storage.accounts.interfaces.IAccounts>}.
     """
 

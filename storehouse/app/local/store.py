@@ -65,7 +65,7 @@ class LocalStore(LocalObjectStore):
 
     @deferred
     async def set_bucket_metadata(self, name: str, metadata: Metadata) -> Bucket:
-        """See the base; the audit of the next service is told of it."""
+        """See the base; the audit of the next service records it."""
         with self.journal.change("set-bucket-metadata", name, f"public={','.join(metadata.get('public', ()))}"):
             return await super().set_bucket_metadata(name, metadata)
 

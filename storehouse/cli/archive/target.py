@@ -56,7 +56,7 @@ class Target:
                 raise CommandError(f"no space for {self._path}") from None
             raise CommandError(f"cannot write {self._path}: {reason_of(error)}") from None
         if isinstance(error, NoSpace):
-            # Its text names a file that nobody knows.
+            # Its text names a file that the user does not know.
             raise CommandError(f"no space for {self._path}") from None
 
     def _exists(self) -> CommandError:

@@ -105,7 +105,7 @@ def _verify(archive: Archive, shown: Progress, checked: _Checked) -> Iterator[_F
             assert isinstance(damage, DamagedArchive)
             yield _Finding(archive.name, "damage", damage.offset, damage.reason)
         if verified.torn:
-            # Of what is compressed as a whole, nobody knows the size.
+            # The size of an archive that is compressed as a whole is not known.
             offset = None if reader.compressed_as else archive.size - verified.torn
             reason = f"a torn tail: {counted(verified.torn, 'byte', 'bytes')} after the last whole record"
             yield _Finding(archive.name, "torn", offset, reason)

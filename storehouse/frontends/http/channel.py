@@ -229,7 +229,7 @@ class DoorChannel(HTTPChannel):
         """Get ready, and join the site."""
         if self.isSecure():
             self.shaking = self.is_secure = True
-        # What the client speaks with a proxy, if that has told.
+        # Whether the client uses TLS with the proxy, if the proxy says so.
         self.is_secure = getattr(self.transport, "proxied_tls", self.is_secure)
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
@@ -304,7 +304,7 @@ class DoorChannel(HTTPChannel):
 
     @property
     def closing(self) -> bool:
-        """Whether all is said and the connection only waits to be closed. With TLS the peer may go on sending."""
+        """Whether all is said and the connection only waits to be closed. With TLS the peer may continue to send."""
         return bool(self.transport.disconnecting)
 
     def body_awaited(self) -> tuple[object, int, bool] | None:

@@ -49,7 +49,7 @@ def forwarded_is_secure(headers: Headers, trusted: TrustedProxies) -> bool | Non
 
     @param headers: C{Headers} of the request.
     @param trusted: the proxies.
-    @return: C{None} if nothing is said of it.
+    @return: C{None} if the fields do not say it.
     """
     said: list[bool] = []
     protocols = _listed(headers.getRawHeaders(b"X-Forwarded-Proto") or ())

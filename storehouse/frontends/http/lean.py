@@ -122,7 +122,7 @@ class LeanRequest(DoorRequest):
         except StorehouseError as error:
             self.fail(error)
         else:
-            # In a context of its own, as those of twisted.web are: of what it does, others learn who asked for it.
+            # In a context of its own, like requests of twisted.web: audit and events find the client there.
             copy_context().run(self._start, respond)
         if self._response is not None:
             return self._response

@@ -1,10 +1,10 @@
 """
-A listening door: its connections, their bounds and its clock; and what it refuses, and tells, browsers.
+A listening door: its connections, their bounds and its clock; and how it protects itself against browsers.
 
 A door that asks nobody who they are, or that only this machine reaches, must not serve somebody else's page. Two ways are shut. A
 page may send a request to another site (CSRF); browsers say so in C{Sec-Fetch-Site} and C{Origin} (Fetch standard, section 3.2;
 Fetch Metadata, section 2.3), which pages cannot write themselves. And the name of a page's own site may be made to point at this
-machine (DNS rebinding); then the C{Host} field has a name that is none of ours.
+machine (DNS rebinding); then the C{Host} field has a foreign name.
 """
 
 from __future__ import annotations

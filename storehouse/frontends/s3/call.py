@@ -112,7 +112,7 @@ class Door:
 
     @property
     def region(self) -> str:
-        """Where buckets are, as clients are told."""
+        """The region of buckets that clients see."""
         return "us-east-1" if self.settings.region == "any" else self.settings.region
 
 

@@ -33,7 +33,7 @@ _MOST_BYTES = 8 << 20
 #: Elements: of a key up to five.
 _NODES = 6 * _MOST + 10
 
-#: Characters of what is said of a key.
+#: Characters of the message about a key.
 _MOST_TEXT = 1024
 
 #: Keys that are deleted at once: each waits for the disk.

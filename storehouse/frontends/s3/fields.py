@@ -404,7 +404,7 @@ def source_of(value: str, prefix: str) -> Source:
     A plus sign stands for a space there, as in a form: some clients write it so, and all encode one that is meant.
 
     @param prefix: the name of the field.
-    @raise S3Error: C{InvalidArgument} if it names nothing, C{NoSuchVersion} for a version that is none.
+    @raise S3Error: C{InvalidArgument} if it names nothing, C{NoSuchVersion} for an invalid version ID.
     """
     path, _, query = value.partition("?")
     try:

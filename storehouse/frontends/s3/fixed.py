@@ -29,7 +29,7 @@ _FOUND: Mapping[str, bytes] = {
     "ListBucketMetricsConfigurations": document("ListMetricsConfigurationsResult", text("IsTruncated", False)),
 }
 
-#: What is not found, and how that is said.
+#: What is not found, and the error for it.
 _MISSING: Mapping[str, str] = {
     "GetBucketAnalyticsConfiguration": "NoSuchConfiguration",
     "GetBucketIntelligentTieringConfiguration": "NoSuchConfiguration",

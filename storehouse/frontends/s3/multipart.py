@@ -5,7 +5,7 @@ Parts have numbers from 1 to 10,000, at least 5 MiB each but for the last, at mo
 Each has its checksums with it; those of the object are made of them, so that no byte is read again: of the digests of the parts
 (C{COMPOSITE}), or, for CRCs, what the object would have if it had come at once (C{FULL_OBJECT}).
 
-Uploads of other doors are listed here, with those of this one, and can be aborted; only their door can go on with them.
+Uploads of other doors are listed here, with those of this one, and can be aborted; only their own door can continue them.
 """
 
 from __future__ import annotations
@@ -373,7 +373,7 @@ async def _named(root: Node) -> list[_Named]:
 
 
 async def _chosen(upload: OpenUpload, named: Sequence[_Named], there: Sequence[Part]) -> list[Part]:
-    """What an upload has of the parts that are named: all of them, each large enough, and with the checksum that is said."""
+    """The named parts of an upload: all exist, are large enough, and have the stated checksums."""
     known = {part.number: part for part in there}
     algorithm = upload.system.get(_ALGORITHM, "") if upload.system.get(_TYPE) == COMPOSITE else ""
     chosen: list[Part] = []
@@ -460,7 +460,7 @@ def _check_checksum(call: Call, system: Mapping[str, str], kind: str) -> None:
 
 @handler("AbortMultipartUpload")
 async def abort_multipart_upload(call: Call) -> Reply:
-    """End an upload of any door; its parts go. Who can remove no objects can end only own ones."""
+    """Abort an upload of any door, and remove its parts. A user who cannot remove objects can abort only own uploads."""
     upload_id = _upload_id(call)
     upload: OpenUpload = await call.store.get_upload(call.bucket, call.key, upload_id)
     if call.only_own and upload.system.get(_INITIATOR) != call.caller.name:
@@ -470,10 +470,10 @@ async def abort_multipart_upload(call: Call) -> Reply:
         raise S3Error("PreconditionFailed", Condition="x-amz-if-match-initiated-time")
     if _is_resumable(upload) and call.door.resumable is not None:
         try:
-            # What another door knows of it goes with its parts, so that its client is told.
+            # The other door forgets the upload with its parts, so that its client gets an error.
             await call.door.resumable.remove(upload_id)
         except NotFound:
-            pass  # it knows nothing of it
+            pass  # it does not know the upload
         else:
             return Reply(204, b"", b"")
     await call.store.abort_upload(call.bucket, call.key, upload_id)

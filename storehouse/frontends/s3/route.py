@@ -2,7 +2,7 @@
 Which operation a request is: its method, its level (service, bucket or object) and the sub-resource in its query.
 
 Every operation of S3 is known by name, those that are not here too: a request for one of these is refused by that name, and so
-is one for a sub-resource that nobody knows. None falls through to the operation that the request would be without it.
+is one for an unknown sub-resource. None falls through to the operation that the request would be without it.
 
 Source: Amazon's S3 API reference, as the service model of botocore has it, to which a test compares this.
 """
@@ -250,9 +250,9 @@ def operation_of(
 
     @param bucket: empty at the level of the service.
     @param key: empty at the level of a bucket.
-    @param query: names and values, decoded. Parameters that nobody knows are ignored if they have a value, as S3 does.
+    @param query: names and values, decoded. Unknown parameters are ignored if they have a value, as S3 does.
     @param has_header: whether the request has a header field.
-    @raise S3Error: C{NotImplemented} for a sub-resource that nobody knows, C{MethodNotAllowed}, C{InvalidArgument}.
+    @raise S3Error: C{NotImplemented} for an unknown sub-resource, C{MethodNotAllowed}, C{InvalidArgument}.
     """
     if method == "OPTIONS":
         return "Preflight"

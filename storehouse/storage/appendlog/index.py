@@ -3,7 +3,7 @@ Finding a record in an index file.
 
 There are two ways. L{quick_find} interpolates, and verifies only the entry that it returns; it serves almost every
 request. L{careful_find} verifies every entry that it looks at, and corrects those whose checksums fail, or rebuilds
-them from the bucket file; it decides before a record is said not to exist.
+them from the bucket file; it decides before a record is reported as missing.
 
 Both take C{read(size, position) -> bytes} functions, so that the caller decides whether a read may wait for the disk.
 """

@@ -39,7 +39,7 @@ class Part:
     """
     A part of an upload, or of an object.
 
-    @ivar number: 1 or more; 0 for what is said of a whole object.
+    @ivar number: 1 or more; 0 for the whole object.
     @ivar etag: a tag for its content, as L{IDataSpace.upload_part} gave it.
     @ivar size: in bytes.
     @ivar note: a text that the caller stored with it.
@@ -136,7 +136,7 @@ class IInventory(Interface):
 
     def list_ids(index: str) -> Deferred[list[str]]:
         """
-        The IDs that begin with two hexadecimal digits, in order.  All there are can be had by asking for each of
+        The IDs that begin with two hexadecimal digits, in order.  To get all, ask for each of
         L{list_indexes}: what is stored meanwhile may be missing, what is there throughout is not.
         """
 

@@ -321,7 +321,7 @@ class INamespace(Interface):
         What doors have configured of a bucket, of one kind; C{None} if that is nothing.
 
         @param kind: 1 to 32 of a-z 0-9 -, the first a letter.
-        @return: fails with C{InvalidName} for a kind that is none, C{DamagedEntry}.
+        @return: fails with C{InvalidName} for an invalid kind, C{DamagedEntry}.
         """
 
     def set_bucket_config(bucket: str, kind: str, data: bytes | None) -> Deferred[None]:

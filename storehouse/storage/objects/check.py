@@ -240,7 +240,7 @@ class _Check:
             return
         name = next(iter(metadata.get("key", ())), "")
         bucket, slash, key = name.partition("/")
-        # Who stores it at this moment holds the key, or has not published it: nothing is said of what is on its way.
+        # A request that stores it now holds the key, or has not published it: objects on their way are not reported.
         async with self._pair.held(bucket, key):
             try:
                 if slash and await self._is_still(bucket, key, id):

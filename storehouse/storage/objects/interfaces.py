@@ -117,7 +117,7 @@ class IObjectStore(Interface):
         What doors have configured of a bucket, of one kind, such as C{cors} or C{policy}; C{None} if that is nothing.
 
         @param kind: 1 to 32 of a-z 0-9 -, the first a letter.
-        @return: fails with C{InvalidName} for a kind that is none.
+        @return: fails with C{InvalidName} for an invalid kind.
         """
 
     def set_bucket_config(bucket: str, kind: str, data: bytes | None) -> Deferred[None]:

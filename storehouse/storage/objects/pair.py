@@ -307,10 +307,10 @@ class Pair:
         by: str = "Put",
     ) -> ObjectInfo:
         """
-        Give a key another object, whose bytes are there; to be called by who holds the key. If it fails, the bytes are
-        to be given to L{Removing.refused}.
+        Give a key another object, whose bytes are there; the caller holds the key. If it fails, the caller gives the bytes
+        to L{Removing.refused}.
 
-        @param then: called when it has it, before anybody is told. It does not fail.
+        @param then: called when the key has it, before the response. It must not fail.
         @param by: how it was made: C{Put}, C{Post}, C{Copy} or C{CompleteMultipartUpload}.
         """
         before: list[Entry | None] = []
@@ -447,7 +447,7 @@ class Pair:
     async def unpublish(
         self, bucket: str, key: str, condition: Condition, mark_missing: bool, system: System
     ) -> ObjectInfo:
-        """Take a key's object away, or hide it by a delete marker; to be called by who holds the key."""
+        """Take a key's object away, or hide it by a delete marker; the caller holds the key."""
         before: list[Entry] = []
 
         def check(there: Entry | None) -> None:
@@ -478,7 +478,7 @@ class Pair:
         return info
 
     async def remove_version(self, bucket: str, key: str, version: str, condition: Condition) -> ObjectInfo:
-        """Take a version of a key away for good; to be called by who holds the key."""
+        """Take a version of a key away for good; the caller holds the key."""
         try:
             there: Entry = await self.names.look_up(bucket, key, version)
             check_version(bucket, key, there, version)

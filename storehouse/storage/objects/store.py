@@ -665,7 +665,7 @@ class LocalObjectStore:
         pair = self._pair
         begun_as, key = key, key if as_key is None else as_key
         async with pair.held(bucket, key):
-            # They are named by the tags that we gave, whatever else is said of them.
+            # The tags that the store gave name them; other fields are ignored.
             asked = of_parts([Part(part.number, part.etag, 0) for part in parts])
             done = await self._completed(bucket, key, upload_id, asked)
             try:

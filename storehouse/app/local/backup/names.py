@@ -252,7 +252,7 @@ class NamesBackup:
                 self._target.forget(os.path.relpath(ours.directory, self._target.directory))
 
     def _take_live(self, bucket: str, key: str) -> None:
-        """What there is of a key now is the most that can be had."""
+        """Take what the key has now: there is nothing better."""
         name = os.path.relpath(self._ours.key_path(bucket, key, key.encode()).directory, self._target.directory)
         self._target.forget(name)
         self._copy_tree(self._tree.key_path(bucket, key, key.encode()).directory, name)
@@ -287,7 +287,7 @@ def keys_in(directory: str) -> Iterator[tuple[str, bool, list[str]]]:
     for bucket in tree.bucket_names():
         for _, key in _walk(tree, bucket):
             if key is None:
-                continue  # a name that is none of ours
+                continue  # not a name of a key
             place = tree.key_path(bucket, key, key.encode())
             current = None
             try:

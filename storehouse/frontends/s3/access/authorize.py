@@ -207,7 +207,7 @@ async def _authorize(call: Call, actions: tuple[str, ...]) -> None:
     if not allowed:
         raise S3Error("AccessDenied")
     if allowed.why != "administrator" and actions[0] in _OBJECT_ACL and not decision.may_list():
-        # Whoever cannot list the bucket does not learn which keys there are.
+        # A caller who cannot list the bucket must not learn which keys there are.
         try:
             await call.door.store.head(call.bucket, call.key)
         except NoSuchKey:

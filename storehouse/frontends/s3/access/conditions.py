@@ -236,7 +236,7 @@ class Texts:
 #: Whether a value of a request is like one of the policy's. Made once for all of these.
 _Matcher = Callable[[str, Values], bool]
 
-#: Makes it, from texts of the policy. @raise ValueError: for one that is none for the operator.
+#: Makes it, from texts of the policy. @raise ValueError: for a text that the operator does not allow.
 _Maker = Callable[[Sequence[str], bool], _Matcher]
 
 
@@ -429,7 +429,7 @@ class Condition:
 def read_condition(operator: str, key: str, texts: Sequence[str], has_variables: bool) -> Condition:
     """
     @raise KeyError: for an operator, or a key, that there is not, naming which.
-    @raise ValueError: for a value that is none for the operator.
+    @raise ValueError: for a value that the operator does not allow.
     """
     name, quantifier = operator, ""
     for word, short in (("ForAnyValue:", "any"), ("ForAllValues:", "all")):

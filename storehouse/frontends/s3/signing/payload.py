@@ -15,7 +15,7 @@ A request without it, which nobody has signed or whose URL was signed beforehand
 
 Chunks come with C{Content-Encoding: aws-chunked}, which several clients leave out, and which some send with
 UNSIGNED-PAYLOAD, or without anything if they have no key. Framing must never be stored as if it were data: what announces it
-in any way is taken as framed, and what is said in two ways that do not agree is refused.
+in any way is taken as framed, and contradictions are refused.
 
 Source: "Signature Calculations for the Authorization Header: Transferring Payload in Multiple Chunks" in the API reference of
 S3.

@@ -207,7 +207,7 @@ async def _append(resuming: Resuming, answers: _Answers) -> Reply | None:
     Add the content.
 
     @raise OffsetMismatch: if it does not begin where the upload ends.
-    @raise SizeMismatch: if a length is said that is not the one that was said before.
+    @raise SizeMismatch: if the request has another length than an earlier one.
     """
     request, said = answers.request, answers.said
     check_body(request)
