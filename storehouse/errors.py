@@ -388,7 +388,7 @@ class TokenExpired(SignInRefused):
 
 
 class Forbidden(StorehouseError):
-    """Who asks may not do that."""
+    """The user has no right to do that."""
 
 
 class ForgedRequest(Forbidden):

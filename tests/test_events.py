@@ -18,7 +18,7 @@ class EventsTests(TestCase):
         self.assertEqual(told, [(1, event), (2, event)])
 
     def test_unsubscribe(self) -> None:
-        """Who no longer wants to be told is not; asking twice to be left alone is fine."""
+        """A listener that has unsubscribed is not called; unsubscribing twice is fine."""
         events, told = Events(), []
         stop = events.subscribe(StoreFailed, told.append)
         stop()
@@ -31,7 +31,7 @@ class EventsTests(TestCase):
         Events().publish(object())
 
     def test_failing_listener(self) -> None:
-        """A listener that fails is logged, and the others are told."""
+        """A listener that fails is logged, and the others are called."""
         events, told = Events(), []
 
         def fail(event: StoreFailed) -> None:

@@ -31,7 +31,7 @@ class Tests(SynchronousTestCase):
 
 
 class SoakTests(SynchronousTestCase):
-    """Loops that last as long as they are told."""
+    """Loops that last as long as configured."""
 
     def run_soak(self, *names: str) -> tuple[int, list[str]]:
         """Run it for a second. @return: its status, and its lines."""

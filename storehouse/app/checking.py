@@ -18,7 +18,7 @@ __all__ = ["find_refusal"]
 
 def find_refusal(settings: Settings, environ: Mapping[str, str]) -> str:
     """
-    Why a start with these settings would fail, as far as can be told without opening anything: certificates, the master
+    Why a start with these settings would fail, as far as can be known without opening anything: certificates, the master
     key, endpoints, destinations and streams are looked at; ports and the root are not.
 
     @return: the first reason; empty if there is none.

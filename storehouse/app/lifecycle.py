@@ -99,7 +99,7 @@ class TLS(Protocol):
 
     @property
     def certificate_file(self) -> str:
-        """A file that clients can be told to trust in; empty if they need none."""
+        """A certificate file for clients to trust; empty if they need none."""
 
     def check(self) -> None:
         """Look at what is given, before anything is opened. Raises L{StorehouseError}s."""

@@ -100,7 +100,7 @@ def add_uploads(
         fields=lambda: security_fields(tls.wants_https_only),
         budget=budget,
         trusted=settings.proxies,
-        # Who makes a request, and from which page, its own gate asks.
+        # Its own gate checks the user and the origin of a request.
         guard=Guard(settings.allowed_host | {urlsplit(settings.https.url).hostname or ""}, checks_origins=False),
     )
     site.asks = True

@@ -134,7 +134,7 @@ class IArchive(Interface):
 
 class IRollChecker(Interface):
     """
-    Decides when to go on to the next archive.
+    Decides when to continue with the next archive.
 
     It is called by one thread at a time, with the archive that is being written. One checker serves one manager.
     """

@@ -49,7 +49,7 @@ class _Service:
         self._store.renew(self._name)
 
     def release(self) -> None:
-        """End. It ends by itself if the service cannot be told."""
+        """End. It ends by itself if the service cannot be reached."""
         try:
             self._store.release(self._name)
         except StorehouseError:

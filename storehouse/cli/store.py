@@ -196,7 +196,7 @@ def service_of(settings: Settings) -> Iterator[SocketStore | None]:
     """
     The service that runs on a root; C{None} if none does. The connection is closed when it is left.
 
-    @raise CommandError: if that cannot be told.
+    @raise CommandError: if that cannot be found out.
     """
     path = os.path.abspath(settings.objects_socket)
     try:

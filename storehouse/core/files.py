@@ -411,7 +411,7 @@ BUFFER = 1 << 20
 
 
 class NotCached(Exception):
-    """It would have to wait for the disk, or it cannot be told that it would not."""
+    """It would have to wait for the disk, or might have to."""
 
 
 class Access(Protocol):

@@ -18,7 +18,7 @@ _LONGEST = 210
 def check_together(directory: str, *others: str) -> None:
     """
     @raise StartFailed: if directories are on several file systems, so that nothing can be renamed from one to the other.
-    @raise OSError: if that cannot be told.
+    @raise OSError: if that cannot be found out.
     """
     device = os.stat(directory).st_dev
     for other in others:

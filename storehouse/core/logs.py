@@ -124,7 +124,7 @@ def line_writer(path: str) -> Callable[[str], object]:
         stream = sys.__stdout__
     else:
         try:
-            # Who asks for what, and from where, is not for everybody.
+            # Users, addresses and targets of requests are private.
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
             stream = os.fdopen(fd, "a", encoding="utf-8", errors="backslashreplace")
         except OSError as error:

@@ -189,7 +189,7 @@ class CommandChangesTests(SynchronousTestCase):
         self.assertEqual(os.listdir(root), [])
 
     def test_again(self) -> None:
-        """What the append log could not take is told at the next start."""
+        """What the append log could not take is recorded at the next start."""
         with self.journal.change("grant", "ann"):
             pass
         self.log.error = NoSpace("full")

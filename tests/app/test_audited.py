@@ -1,4 +1,4 @@
-"""Every way to change who may do what is in the audit: all doors, and all commands, are gone through."""
+"""The audit has every change of access, by each door and each command."""
 
 from __future__ import annotations
 
@@ -248,7 +248,7 @@ CONFIGURING: dict[str, tuple[str, bytes | None, str]] = {
     "DeleteBucketCors": ("DELETE /box?cors", None, "remove-cors"),
 }
 
-#: Those that change what is stored, or what it is called, and not who may do what.
+#: Those that change what is stored, or its name, but not access to it.
 STORING = {
     "PutObject",
     "DeleteObject",
@@ -265,7 +265,7 @@ class S3Tests(AccessCase):
     """The S3 door."""
 
     def test_all(self) -> None:
-        """Each operation is a decision, and a change; whoever adds one has to say which of them it is."""
+        """Each operation is a decision, and a change; a new one must be added to one of the lists."""
         changing = {name for name in HANDLERS if name.startswith(("Create", "Put", "Delete"))}
         self.assertEqual(changing - CONFIGURING.keys() - STORING, set())
         self.user("ann", Rights(("create",)))

@@ -124,7 +124,7 @@ class FakeSite(Factory):
 
 
 class Reactor(MemoryReactorClock):
-    """Says where it listens, refuses what it is told to, and can be stopped."""
+    """Says where it listens, fails where a test wants it to, and can be stopped."""
 
     refused_port = 0
 
@@ -433,7 +433,7 @@ class ServiceTests(SynchronousTestCase):
                 self.assertIn("S3 door cannot listen", self.failure(service))
 
     def test_certificate_file(self) -> None:
-        """Programs are told what to trust in, where nobody vouches for us."""
+        """The log says which certificate to trust, if no authority has signed it."""
         service = self.service(https="unix:" + self.mktemp(), append="off", sfsp="off", s3="off", admin="off")
         self.tls.certificate_file = "/a root/certificate.pem"
         with capturedLogs() as events:

@@ -72,7 +72,7 @@ class FollowingTests(SynchronousTestCase):
                 self.assertEqual(self.payloads(reading), self.everything[1:], f"{kind} {what}")
 
     def test_gone(self) -> None:
-        """What is moved to where nobody looks, or removed, is told; so is what another archive took the name of."""
+        """Archives that were removed, or moved out of sight, are reported; so is what another archive took the name of."""
         for how in KINDS.values():
             for change in (os.unlink, MoveFile(destination_folder=self.mktemp()).on_close):
                 self.setUp()

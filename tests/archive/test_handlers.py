@@ -30,7 +30,7 @@ from tests.archive.rig import files_in, read, write
 
 
 class Scripted(ArchiveCallback):
-    """Fails as often as it is told, then succeeds."""
+    """Fails as often as configured, then succeeds."""
 
     def __init__(self, failures: int = 0, result: Any = None) -> None:
         super().__init__()

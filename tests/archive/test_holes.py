@@ -92,7 +92,7 @@ class HoleTests(SynchronousTestCase):
                     self.assertEqual(reader.damages[0].reason, "a block of it is damaged")
 
     def test_told(self) -> None:
-        """Without it, the first hole is the end, after all that is before it; it is told each time."""
+        """Without it, the first hole is the end, after all that is before it; it is reported each time."""
         data, places = self.archive()
         with ArchiveReader(Holed(data, (3,))) as reader:
             found = []

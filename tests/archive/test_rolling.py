@@ -400,7 +400,7 @@ class ReadingTests(SynchronousTestCase):
         self.assertRaises(EOFError, manager.read)
 
     def test_left_early(self) -> None:
-        """Callbacks are not told of an archive that was not read to its end: they may delete it."""
+        """Callbacks are not called for an archive that was not read to its end: they may delete it."""
         write(self.path("a"), [({}, "1"), ({}, "2")])
         with ReadingRollManager("a", self.directory, callbacks=["delete"]) as manager:
             manager.read()

@@ -57,7 +57,7 @@ class ArchiveTests(SynchronousTestCase):
             self.assertIn(" 1.00 ", lines[3])
 
     def test_failure(self) -> None:
-        """What a process says is told."""
+        """The error of a process is reported."""
         error = self.assertRaises(
             BenchError, archive._run, None, None, what="read", side="ours", directory="/no such directory", count=1
         )

@@ -234,7 +234,7 @@ class SpaceTests(SynchronousTestCase):
         self.check("our_many_puts", count=3, size=1 << 20)
 
     def test_failure(self) -> None:
-        """What fails is told."""
+        """A failure is reported."""
         task = {"directory": self.directory, "source": self.body, "hash": "BLAKE3", "compare": False}
         error = self.assertRaises(BenchError, dataspace.run, "our_get", **task)
         self.assertIn("NoSuchObject", str(error))

@@ -1,4 +1,4 @@
-"""A small append log over HTTP, in memory and in a thread, that also misbehaves when it is told to."""
+"""A small append log over HTTP, in memory and in a thread, that also misbehaves on request."""
 
 from __future__ import annotations
 

@@ -241,7 +241,7 @@ class CatTests(ArchiveCase):
             self.assertIn("is not a time", self.run_command("cat", old, "--from", nonsense, status=2).stderr)
 
     def test_damage(self) -> None:
-        """All before it is written; with --skip-damaged also what is behind it, and what was skipped is told."""
+        """All before it is written; with --skip-damaged also what is behind it, and what was skipped is reported."""
         path = self.archive("a", "first", "second" * 9, "third")
         flip(path, Path(path).read_bytes().index(b"second") + 5)
         other = self.archive("b", "more", at=BEGIN + 9)

@@ -73,7 +73,7 @@ class ConvertTests(ArchiveCase):
         self.assertEqual(found, sample())
 
     def test_losses(self) -> None:
-        """What version 1 has no room for is told."""
+        """What version 1 has no room for is reported."""
         source = self.archive("a", "text", b"\xff", b"text too")
         result = self.run_command("convert", source, self.target(), "--to-version", "1")
         times, kinds, done = result.stderr.splitlines()
@@ -190,7 +190,7 @@ class ConvertTests(ArchiveCase):
             self.refused("convert", source, self.target())
 
     def test_damage(self) -> None:
-        """It ends it, and leaves nothing, unless it is to be skipped; a torn tail is told."""
+        """It ends it, and leaves nothing, unless it is to be skipped; a torn tail is reported."""
         source = self.archive("a", "first", "second", "third")
         flip(source, Path(source).read_bytes().index(b"second"))
         self.assertIn("is damaged at offset", self.refused("convert", source, self.target()))

@@ -85,7 +85,7 @@ class DamagedKeyTests(VerbCase):
         self.assertEqual(self.said("cat", "photos/a.txt", "photos/b.txt"), "ab")
 
     def test_changed_case(self) -> None:
-        """Names that are no keys are told, too."""
+        """Names that are no keys are reported, too."""
         self.said("put", self.file(b"c"), "photos/c/d")
         objects = os.path.dirname(self.key)
         os.rename(f"{objects}/c%2Fd", f"{objects}/c%2fd")

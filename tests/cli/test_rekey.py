@@ -184,7 +184,7 @@ class RekeyTests(RekeyCase):
         self.assertGreater(fatal, 30)
 
     def test_damage(self) -> None:
-        """What cannot be read is told, and the old key is kept for it."""
+        """What cannot be read is reported, and the old key is kept for it."""
         self.fill_all()
         path = Path(self.root, "objects/data/a1/a1/data.json")
         whole = path.read_bytes()

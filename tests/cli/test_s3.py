@@ -43,7 +43,7 @@ class EphemeralTests(CommandCase):
         wait_for(lambda: os.listdir(self.directory) == [], "the end of all files")
 
     def test_json(self) -> None:
-        """It asks for signatures, and is for this machine alone; it ends with its input, if it is told to."""
+        """It requires signatures, and listens on this machine alone; with an option, it ends with its input."""
         process, lines = self.begin("--format", "json", "--region", "eu-north-1", "--until-stdin-closes")
         said: dict[str, Any] = json.loads(lines[0])
         self.assertTrue(said["endpoint"].startswith("http://127.0.0.1:"))
@@ -61,7 +61,7 @@ class EphemeralTests(CommandCase):
         self.gone()
 
     def test_shell(self) -> None:
-        """Variables for a shell; TLS has a certificate to be told of; a signal ends it."""
+        """Variables for a shell; with TLS there is a certificate to trust; a signal ends it."""
         process, lines = self.begin("--tls", "--verbose")
         script = "".join(lines) + 'echo "$AWS_ENDPOINT_URL $AWS_CA_BUNDLE $AWS_ACCESS_KEY_ID $AWS_SECRET_ACCESS_KEY"'
         told = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout.split()

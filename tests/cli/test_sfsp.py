@@ -131,7 +131,7 @@ class VerbTests(SFSPCase):
         self.assertEqual(os.listdir(os.path.dirname(path)), ["got"])
 
     def test_not_stored(self) -> None:
-        """Broken connections are retried; then what is missing is told, and how to go on."""
+        """Broken connections are retried; then the error says what is missing, and how to continue."""
         path = self.path("n", b"x" * 1000)
         self.model.limits = [None, 100, 300, 20]
         self.run_command("sfsp", "put", path, "--chunk", "100")

@@ -474,7 +474,7 @@ class NamespaceTestsMixin(NamespaceCase):
         self.assertEqual(await self.namespace.versions("bucket", "b"), [entry(4), entry(2)])
 
     async def test_rename_conditions(self) -> None:
-        """Each is told what its key has; nothing is changed if one does not hold."""
+        """Each gets what its key has; nothing is changed if one does not hold."""
         told: list[Entry | None] = []
         await self.publish("a", 1)
         await self.publish("b", 2)

@@ -334,7 +334,7 @@ class ObjectStoreTestsMixin(StoreTestsMixin):
     # -- round trips ---------------------------------------------------------------------------
 
     async def test_put(self) -> None:
-        """What is stored is told and found."""
+        """What is stored is reported and found."""
         info = await self.put("kéy", b"some text", content_type=self.content_type, metadata=self.metadata)
         self.assertEqual(
             (info.key, info.size, info.content_type, info.metadata), ("kéy", 9, self.content_type, self.metadata)
@@ -886,7 +886,7 @@ class ObjectStoreTestsMixin(StoreTestsMixin):
         self.assertEqual({(upload.upload_id, upload.key) for upload in found}, set(expected))
 
     async def test_foreign_uploads(self) -> None:
-        """Those that were not begun here are not told of, nor used."""
+        """Uploads of others are neither listed nor used."""
         await self.space.init_upload("aa", {})
         await self.space.init_upload("bb", {"key": ["bucket/key"], "contentType": [""], "metadata": ["{"]})
         self.assertEqual(await self.store.list_uploads("bucket"), [])
@@ -1063,7 +1063,7 @@ class ObjectStoreTestsMixin(StoreTestsMixin):
         await self.quiet()
 
     async def settled(self, key: str, info: ObjectInfo | None, data: bytes) -> None:
-        """A key has what was told of it."""
+        """A key has what the events reported of it."""
         if info is None:
             await self.refused(NoSuchKey, self.store.head("bucket", key))
         else:
@@ -1195,7 +1195,7 @@ class ObjectStoreTestsMixin(StoreTestsMixin):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 3)
 
     async def test_listener_that_changes_keys(self) -> None:
-        """It may do so, also with the key that it is told of."""
+        """It may do so, also with the key of its event."""
         more: list[Deferred[Any]] = []
 
         def replace(event: ObjectStored) -> None:

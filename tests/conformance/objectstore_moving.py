@@ -296,7 +296,7 @@ class AppendTestsMixin(StoreTestsMixin):
         self.assertEqual(heard, [ObjectStored("bucket", "key", first), ObjectReplaced("bucket", "key", second, first)])
 
     async def test_one_of_many_appends(self) -> None:
-        """At each end one succeeds, and the others are told where it is."""
+        """At each end one succeeds, and the others get its position."""
         await self.append("key", 0, b"begin")
         expected = b"begin"
         for turn in range(3):

@@ -131,7 +131,7 @@ class ResumableTestsMixin(_Mixin):
         self.assertEqual(await self.uploads.get(upload.id), done)
 
     async def test_several_goes(self) -> None:
-        """Each is told how far it is, and the whole has the checksum of the whole."""
+        """Each gets its position, and the whole has the checksum of the whole."""
         data = content(100_003)
         upload = await self.create(len(data))
         offsets: list[int] = []
@@ -302,7 +302,7 @@ class ResumableTestsMixin(_Mixin):
         self.assertEqual(await self.stored("file"), b"whole")
 
     async def test_cancelled(self) -> None:
-        """Who gives up leaves an upload that others can go on with."""
+        """A client that stops leaves an upload that others can continue."""
         upload = await self.create(6)
         tap, adding = await self.begin(upload, 0, b"abc")
         await pause()

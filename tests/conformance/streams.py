@@ -155,7 +155,7 @@ class StageTests(ByteStreamTests):
         self.assertEqual(self.rest_of(stream), self.DATA[1:])
 
     def test_fails(self) -> None:
-        """What its bytes could not be had for is told after those that could; and never as if it were the end."""
+        """An error comes after the records that could be read; it never looks like the end."""
         upstream, stream = self.make_both()
         upstream.write(self.DATA[:4])
         upstream.fail(ZeroDivisionError("lost"))

@@ -473,7 +473,7 @@ class VersionTestsMixin(NamespaceCase):
         self.assertEqual(items_of(await self.namespace.list_versions("bucket", key_marker="aa")), [b])
 
     async def test_emptied(self) -> None:
-        """Who removes each page before asking for the next one sees all, once."""
+        """A client that removes each page before it asks for the next one sees all versions once."""
         for limit in (1, 2, 3, 4):
             expected = []
             for number in range(9):

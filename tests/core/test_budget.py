@@ -85,7 +85,7 @@ class ReservedTests(SynchronousTestCase):
         self.assertEqual((self.held, self.budget.used), (["first", "behind"], 110))
 
     def test_patience(self) -> None:
-        """Who has waited for as long as one may is refused, and is in nobody's way any more."""
+        """A client that has waited for the longest time allowed is refused, and delays nobody any more."""
         self.hold("first", 800)
         _, waiting = self.hold("late", 200)
         self.clock.pump([1] * 9)

@@ -146,7 +146,7 @@ class ConnectionsTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_drain_late(self) -> None:
-        """Who does not finish in time is broken off."""
+        """A connection that does not finish in time is closed."""
         one, two = self.join(), self.join(quick=True)
         done = self.connections.drain(10)
         self.clock.advance(9.9)

@@ -147,7 +147,7 @@ class FilesTests(SynchronousTestCase):
             self.assertEqual(file.read(), b"b")
 
     def test_exchange_fails(self) -> None:
-        """A name that is missing is told, and nothing is changed; so is a system without the call."""
+        """A name that is missing is reported, and nothing is changed; so is a system without the call."""
         if sys.platform != "linux":
             raise SkipTest("only Linux exchanges names")
         missing = self.path + ".none"

@@ -38,7 +38,7 @@ from tests.conformance.streams import ByteStreamTests, StageTests, Upstream, beg
 
 
 class HeldDisk:
-    """Does what it is given when it is told to."""
+    """Does what it is given when a test says so."""
 
     def __init__(self) -> None:
         self.jobs: list[tuple[Deferred[Any], Callable[[], Any]]] = []
@@ -657,7 +657,7 @@ class BesideTests(Tests):
         self.successResultOf(begun(going.close()))
 
     def test_work_fails_while_waiting(self) -> None:
-        """Who waits for the next piece is told at once, and it is waited for no more."""
+        """A reader that waits for the next piece gets the failure at once, and nothing waits for it any more."""
 
         def fails(pieces: list[Piece]) -> None:
             raise ZeroDivisionError

@@ -512,7 +512,7 @@ def _verify_upload(session: ObjectSession, ledger: ObjectLedger, told: Any) -> G
         if number not in parts:
             raise Broken(f"part {number} of the upload {told.id} is lost")
     if (told.parts, told.size) != (len(parts), sum(len(part.data) for part in parts.values())):
-        raise Broken(f"the upload {told.id} is told of as {told}")
+        raise Broken(f"the upload {told.id} is listed as {told}")
     return Going(found_metadata, parts)
 
 

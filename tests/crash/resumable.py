@@ -65,7 +65,7 @@ class ResumableSession:
     """
     One life of a process.
 
-    @param tell: is told of each promise, as JSON.
+    @param tell: called with each promise, as JSON.
     """
 
     def __init__(self, top: str, tell: Callable[[str], None], recorder: Any = None, files: Any = None) -> None:

@@ -146,7 +146,7 @@ def _unframed(pieces: list[bytes], is_signed: bool) -> Any:
 
 
 class _AnyChain(Chain):
-    """Takes every signature, and keeps what it is told."""
+    """Takes every signature, and keeps what it gets."""
 
     def __init__(self, *of: Any) -> None:
         super().__init__(*of)

@@ -108,7 +108,7 @@ class CurlTests(_House, SynchronousTestCase):
             )
 
     def test_too_large(self) -> None:
-        """Who waits for "100 Continue" sends nothing; who does not still reads the answer."""
+        """A client that waits for "100 Continue" sends nothing; one that does not still gets the response."""
         path = self.file(3_000_001)
         printed = self.curl(
             "-H",
@@ -351,7 +351,7 @@ class MemoryTests(_House, SynchronousTestCase):
         self.assertLess(memory(house) - idle, 120)
 
     def test_pipelining_reader(self) -> None:
-        """Who asks for 2000 records of 1 MiB at once and reads none gets none of our memory either."""
+        """A client that asks for 2000 records of 1 MiB at once, and reads none, takes none of our memory."""
         house = self.begin("--append-sync", "os")
         for size in (MIB, 50_000):
             status, body = house.ask(house.append_port, "POST", f"/append?id=a{size}", bytes(size))

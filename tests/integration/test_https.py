@@ -292,7 +292,7 @@ class EndTests(HTTPSCase):
     """How it stops."""
 
     def test_clients_that_do_not_answer(self) -> None:
-        """They are told that this is the end, and not waited for."""
+        """They get the end of TLS, and nothing waits for them."""
         door = self.door(shutdown_timeout="3600")
         connections = [self.connect(door) for _ in range(5)]
         silent = socket.create_connection(("127.0.0.1", door.port), PATIENCE)

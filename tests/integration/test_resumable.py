@@ -165,7 +165,7 @@ class ClientTests(_Case):
         second.upload()
         self.check("a%20file.bin", data)
         for each in (first, wrong, second):
-            # It leaves its last file open, which would be told of in the midst of another test.
+            # It leaves its last file open: the warning would come in the midst of another test.
             each.request.file.close()
 
     def test_tus_js_client(self) -> None:

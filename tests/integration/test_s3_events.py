@@ -169,7 +169,7 @@ class BotoTests(EventsCase):
         )
 
     def test_stubborn(self) -> None:
-        """An endpoint that refuses, hangs and breaks off gets all, in the order of each key; one that is away holds up nothing."""
+        """An endpoint that refuses, hangs and disconnects gets all events, in order for each key; an absent one delays no others."""
         client = self.client
         client.create_bucket(Bucket="box")
         client.create_bucket(Bucket="away")

@@ -50,7 +50,7 @@ class TurnTests(TestCase):
                 await self.check(house, each)
 
     async def test_long_turns_are_found(self) -> None:
-        """The measure itself: what keeps the reactor busy is told."""
+        """The measure itself: what keeps the reactor busy is reported."""
         house = await self.open()
 
         def burn(house: House) -> None:

@@ -126,7 +126,7 @@ def rekey(
     nobody had before. It can be interrupted at any moment: the next call continues.  The old key is dropped only when
     nothing needs it any more.
 
-    @param master: the master key; or the new one, to go on.
+    @param master: the master key; the new one to continue an interrupted change.
     @param new_master: the new master key; C{None} to continue a rekey that was begun.
     @param on_total: told how many objects there are.
     @param on_progress: told how many more were looked at.

@@ -32,7 +32,7 @@ class _Known:
 
     @ivar blocks: the compression of its blocks; C{None} for none.
     @ivar whole: the compression of all of it; C{None} for none.
-    @ivar state: C{complete}, C{open}, C{torn} or C{damaged}; empty for version 1, of which more cannot be told.
+    @ivar state: C{complete}, C{open}, C{torn} or C{damaged}; empty for version 1, whose state is not known.
     @ivar records: C{None} if nobody counted them.
     @ivar first: the lowest time of its records, as C{last} is the highest; 0 if not known.
     """

@@ -25,7 +25,7 @@ class _Finding:
     Something that is not as it should be.
 
     @ivar kind: C{damage}, C{torn}, or C{unknown} for what is no archive.
-    @ivar offset: where; C{None} if that cannot be told.
+    @ivar offset: where; C{None} if unknown.
     """
 
     archive: str

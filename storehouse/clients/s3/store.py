@@ -786,7 +786,7 @@ class _Said:
         return self._sent
 
     def check(self) -> None:
-        """@raise NotSupported: if what was sent has become another, which S3 cannot be told any more."""
+        """@raise NotSupported: if the fields have changed since they were sent: S3 cannot change them afterwards."""
         if {name: list(values) for name, values in self._metadata.items()} != self._kept:
             raise NotSupported("S3 must know the metadata of a large object before its bytes")
 

@@ -130,7 +130,7 @@ def accept_few(port: object) -> None:
 def unsent(transport: object) -> int:
     """
     Bytes that were written to a connection and that its peer does not take: all that the kernel does not have. Under TLS,
-    encrypted. 0 where that cannot be told.
+    encrypted. 0 where that is unknown.
     """
     plain = sum(map(len, getattr(transport, "_appSendBuffer", ())))
     below = getattr(transport, "transport", None)

@@ -133,13 +133,13 @@ class ServerTLS:
 
     @property
     def certificate_file(self) -> str:
-        """A file of the certificate alone that clients can be told to trust in; empty if they need none."""
+        """A file of the certificate alone, for clients to trust; empty if they need none."""
         return self._source.where if self.is_self_signed and not self._source.is_given else ""
 
     @property
     def wants_https_only(self) -> bool:
         """
-        Whether browsers may be told to use nothing but TLS with this host: not if they had to be told to trust in its
+        Whether to tell browsers to use only TLS with this host: not if they had to be configured to trust its
         certificate, nor with a name that all machines have.
         """
         return self.pair is not None and not self.is_self_signed and bool(self.pair.names - LOCAL_NAMES)

@@ -164,7 +164,7 @@ class DoorChannel(HTTPChannel):
     @ivar active: whether bytes came since the site last looked.
     @ivar input_ended: whether the peer will send no more: it closed its side of the connection, and may still read.
     @ivar lane: the door's fast lane, or C{None}.
-    @ivar serving: a request of the lane whose answer is owed, to be told when the connection is lost.
+    @ivar serving: a request of the lane whose response is not sent yet; it gets notice when the connection is lost.
     @ivar peer: the address of the peer, and C{peer_host} its host; empty if it has none, as at a socket file.
     @ivar watch: times the peer, for the site.
     @ivar pace: of the body that comes, for the site.

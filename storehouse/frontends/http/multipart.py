@@ -7,7 +7,7 @@ Behind a boundary there may be spaces and tabs (RFC 2046: "transport padding"). 
 boundary behind the last one: then the sender chose a boundary that a file has in it, and where the file ends nobody can know.
 
 As long as a piece of a part has no boundary in it, one search from its end says so at the speed of memory, whatever the
-bytes are (a search from the front is several times slower, and can be made slower still by who chooses them), and the piece
+bytes are (a search from the front is several times slower, and an attacker can make it slower still), and the piece
 is handed on as it is. Everything else is read by lines, and no part of one, so that it cannot matter how the body is cut.
 
 The head of a part has its name, its file's name and its media type. A name is understood whole or not at all: files whose names were

@@ -76,7 +76,7 @@ class Buckets(Leaf):
         metadata = metadata_in(given.get("metadata", {}))
         if changes:
             bucket = await self._store_for(request.source).set_bucket_metadata(name, metadata)
-            # Who reads it without signing in is part of it.
+            # Whether it is public is part of it.
             self._audit(AccessChanged("objects", "", request.source, "set-bucket-metadata", name, _public(metadata)))
             return json_reply(attrs.asdict(bucket))
         bucket = await self._store_for(request.source).create_bucket(name, metadata)

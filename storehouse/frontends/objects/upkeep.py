@@ -41,7 +41,7 @@ class _Long(Leaf):
         work = await self._work(request)
 
         def progress(count: int) -> None:
-            # Who does not read it in time need not have it all.
+            # A client that does not read it in time does not get all of it.
             if request.drained is None and not request.gone:
                 request.write(_line({"progress": count}))
 

@@ -209,6 +209,6 @@ class Chunks:
         # The metadata must be looked at.
         page = await store.list_objects(BUCKET, name.prefix, "", after, _PAGE)
         for key in page.damaged:
-            # Whether it is one of this file cannot be told, and a list must not be short without a word.
+            # It may be one of this file, and a list must not be short without an error.
             raise DamagedEntry(BUCKET, key, None, key, "its metadata cannot be read")
         return [info.key for info in page.objects if name.is_of(info.metadata)], page.next_after

@@ -1,5 +1,5 @@
 """
-A list of IDs that is whole before it is read, since its reader must be told first how long it is: in memory if it is
+A list of IDs that is whole before it is read, since its length is sent first: in memory if it is
 short, or else in a file without a name, so that lists which nobody reads take no memory.
 """
 

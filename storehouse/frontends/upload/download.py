@@ -257,7 +257,7 @@ _not_plain = re.compile(r"""[^\x20-\x7e]|["%\\]|=\?|^ | $""").sub
 @attrs.frozen
 class Presentation:
     """
-    @ivar content_type: the media type to be told.
+    @ivar content_type: the media type to send.
     @ivar fields: C{Content-Disposition}, and what keeps the file from being more than data.
     """
 

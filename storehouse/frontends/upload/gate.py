@@ -137,9 +137,9 @@ _CHANGING = frozenset({b"POST", b"PUT", b"PATCH", b"DELETE"})
 @attrs.frozen
 class Visitor:
     """
-    Who makes a request, and may.
+    The user of a request, and the rights.
 
-    @ivar user: the user; C{None} for who has a link, or reads what is public.
+    @ivar user: the user; C{None} for the holder of a link, or a reader of public objects.
     @ivar how: how that is known: C{session}, C{key}, C{certificate}, C{link} or C{public}.
     @ivar session: the session, if it is one.
     @ivar grant: what the link allows, if it is one.

@@ -1168,7 +1168,7 @@ class Activity:
         An upload begins or is resumed.
 
         @param kind: C{form}, C{put}, C{tus} or C{ietf}.
-        @param user: the name of who sends it.
+        @param user: the name of the user who sends it.
         """
         return Upload(self, kind, name, user)
 

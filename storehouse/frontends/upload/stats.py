@@ -68,7 +68,7 @@ class DiskLeft:
         self._until = float("-inf")
 
     async def room(self) -> Room | None:
-        """What there is, as of some seconds ago at most; C{None} if it cannot be told."""
+        """What there is, as of some seconds ago at most; C{None} if unknown."""
         now = self._clock.seconds()
         if now >= self._until:
             # Other requests meanwhile get the last figures.

@@ -379,7 +379,7 @@ class Upload(Leaf):
         return file_reply(await self._intake.store_file(visitor, request.body, head), is_new)
 
     async def _admit(self, request: StreamingRequest, condition: Condition | None) -> tuple[Visitor, FileHead]:
-        """Who sends a file, and what its request says of it."""
+        """The user who sends a file, and what the request says of the file."""
         visitor = await self._gate.admit(request, "put")
         _, _, rest = request.path[1:].partition(b"/")
         key = key_in_path(rest)

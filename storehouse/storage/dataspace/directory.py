@@ -519,7 +519,7 @@ def check_format(root: str) -> None:
     See whether the store in a directory is one that this program can read.
 
     @raise StartFailed: if not.
-    @raise OSError: if that cannot be told.
+    @raise OSError: if that cannot be found out.
     """
     path = os.path.join(root, "format.json")
     try:
@@ -847,7 +847,7 @@ class Holders:
 
 
 class Holding:
-    """Who reads which object: the files of a deleted one stay until its last reader is done."""
+    """The readers of each object: the files of a deleted one stay until its last reader is done."""
 
     _log = Logger()
 

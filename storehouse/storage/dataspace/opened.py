@@ -498,7 +498,7 @@ def read_small(path: str, offset: int, length: int | None, expected: Part | None
 #: Bytes that one job in a disk thread reads, unless a block has more.
 READ_SIZE = 1 << 20
 
-# Bytes that one reads for who waits for them.
+# Bytes of one read for a waiting reader.
 _MOST_READ = 2 << 20
 
 

@@ -303,7 +303,7 @@ class WormerDataSpace:
     def _open_at_once(
         self, path: str, id: str, offset: int, length: int | None, verified: bool, expected: Part | None
     ) -> tuple[OpenObject, int, list[bytes]]:
-        """What is small and in memory is read here and now: a thread would take longer to be told."""
+        """What is small and in memory is read here and now: handing it to a thread would take longer."""
         try:
             opened = OpenObject(path, id, CACHED, verified, expected)
             try:

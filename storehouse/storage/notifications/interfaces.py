@@ -26,7 +26,7 @@ class INotices(Interface):
 
     def intend(bucket: str, changes: Sequence[Change]) -> Deferred[Sequence[int]]:
         """
-        Note changes that are about to be made, by who holds their keys.
+        Note changes that are about to be made; the caller holds their keys.
 
         @return: fires with what L{settle} takes, for those that are announced, once the notes are on disk. Fails with
             C{Unavailable} if there is no room for them, or C{StorageFailed}.

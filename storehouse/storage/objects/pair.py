@@ -382,7 +382,7 @@ class Pair:
         changes: Mapping[str, str | None],
     ) -> ObjectInfo:
         """
-        Have something else known of a version, whose ID stays; to be called by who holds the key.
+        Change the metadata of a version, whose ID stays; the caller holds the key.
 
         @param changes: of its system metadata, among what C{change} does.
         """
@@ -411,7 +411,7 @@ class Pair:
         self, bucket: str, key: str, new_key: str, source: Entry, entry: Entry, condition: Condition
     ) -> ObjectInfo:
         """
-        Give a key another object, whose bytes are there, and take another key's away; to be called by who holds both.
+        Give a key another object, whose bytes are there, and take another key's away; the caller holds both.
 
         @param source: the object that is taken away.
         """

@@ -77,7 +77,7 @@ class PermittedStore:
     """
     What an C{IObjectStore} does, as far as somebody has a right to it; anything else fails with C{Forbidden}.
 
-    Who has C{put-new} alone replaces nothing, and who has C{overwrite} alone stores nothing new: the store checks that in the step
+    A user with C{put-new} alone replaces nothing, one with C{overwrite} alone stores nothing new: the store checks that in the step
     that makes the change, so that nothing comes between. A condition on an etag needs C{read}: whether it holds says what the object
     is.
 

@@ -45,7 +45,7 @@ def decode_entry(text: str) -> Entry:
 
 
 def visible(part: Part) -> str:
-    """The etag of a part, as it was told: the MD5 if there is one."""
+    """The etag of a part, as its client got it: the MD5 if there is one."""
     return part.note.partition(" ")[0] or part.etag[:32]
 
 

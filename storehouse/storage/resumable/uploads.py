@@ -208,7 +208,7 @@ class Uploads:
 
     @param clock: seconds since 1970 UTC.
     @ivar turns: numbers for requests, in the order in which they come.
-    @ivar locks: held by who changes an upload; see L{changing}.
+    @ivar locks: held by requests that change an upload; see L{changing}.
     @ivar open: those that are not complete.
     """
 

@@ -255,7 +255,7 @@ class ScriptedTests(ServerTestCase):
         self.assertEqual((fields["range"], fields["if-match"]), ("bytes=3-4", f'"{md5(b"hello")}"'))
 
     async def test_replaced_in_the_midst(self) -> None:
-        """Then it fails, rather than to go on with something else."""
+        """Then it fails, rather than to continue with something else."""
         self.server.ends = True
         cut = self.found(b"hello")[:-2]
         error = await self.assertFailure(self.failing(cut, said("PreconditionFailed", 412)), RemoteUnavailable)

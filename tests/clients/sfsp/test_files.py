@@ -160,7 +160,7 @@ class PutTests(FilesCase):
         self.assertEqual(self.model.files, {})
 
     def test_dropped_connections(self) -> None:
-        """Wherever they break, nothing is missing afterwards, or what is missing is told."""
+        """Wherever they break, nothing is missing afterwards, or the missing IDs are reported."""
         data = os.urandom(950)
         for limit in range(0, 400, 7):
             self.model.files.clear()
@@ -194,7 +194,7 @@ class PutTests(FilesCase):
         self.assertGreater(failures, 10)
 
     def test_some_fail(self) -> None:
-        """What is missing is told exactly; a file that is not whole has a gap before its end."""
+        """What is missing is reported exactly; a file that is not whole has a gap before its end."""
         self.model.early = lambda request: (
             Status(Code.INTERNAL, b"disk full") if isinstance(request, Send) and request.id in (3, 7, 8) else None
         )

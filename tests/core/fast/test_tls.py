@@ -264,7 +264,7 @@ class LargePiecesTests(SynchronousTestCase):
         assert client.protocol.lost is not None
         self.assertIsInstance(client.protocol.lost.value, SSL.Error)
         self.assertIn("bad", str(client.protocol.lost.value).lower())
-        # Others are not told of it.
+        # Others do not learn of it.
         other = Client().shake()
         other.tls.dataReceived(other.encrypt(b"x"))
         self.assertEqual(other.protocol.pieces, [b"x"])
@@ -278,7 +278,7 @@ class LargePiecesTests(SynchronousTestCase):
         self.assertIsInstance(client.protocol.lost.value, ConnectionLost)
 
     def test_broken_off(self) -> None:
-        """Who breaks off is given no more."""
+        """A client that disconnects gets no more."""
         client = Client().shake()
         client.protocol.react = lambda protocol, data: protocol.transport.abortConnection()  # type: ignore[union-attr]
         client.tls.dataReceived(client.encrypt(os.urandom(1 << 20)))

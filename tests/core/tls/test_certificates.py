@@ -483,7 +483,7 @@ class Weak:
 
 
 class SlowDisk:
-    """Does what it is given when it is told to."""
+    """Does what it is given when a test says so."""
 
     def __init__(self) -> None:
         self.waiting: list[Any] = []

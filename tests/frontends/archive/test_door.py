@@ -256,7 +256,7 @@ class DoorTests(SynchronousTestCase):
         self.assertEqual(self.ask("HEAD /archive/a").body, b"")
 
     def test_damage(self) -> None:
-        """It is told where it is, and what is whole behind it follows; the binary form, which cannot say it, has no end."""
+        """The response says where it is, and what is whole behind it follows; the binary form, which cannot say it, has no end."""
         for number in range(20):
             self.room.reactor.advance(1)
             self.ask("POST /archive/a", b"%d" % number, "Content-Type: text/plain")
@@ -281,7 +281,7 @@ class DoorTests(SynchronousTestCase):
         self.assertFalse(connection.received.endswith(b"0\r\n\r\n"))
 
     def test_slow_reader(self) -> None:
-        """Who does not read has nothing read for him, and his leaving ends it."""
+        """For a client that does not read, nothing is read; its leaving ends the request."""
         for _ in range(40):
             self.ask("POST /archive/a", (b'{"payload":"%b"}\n' % (b"x" * 900)) * 20, _NDJSON)
         before = self.stream.counters.records_out

@@ -592,7 +592,7 @@ class BackpressureTests(ChannelCase):
         self.assertEqual((self.blob.gone, self.blob.sent), (1, sent))
 
     def test_pipelined_reader(self) -> None:
-        """Who does not read answers gets no more of them."""
+        """A client that does not read responses gets no more of them."""
         connection = self.connect(window=0)
         connection.send(request("GET /blob?n=2") * 1000)
         self.assertLessEqual(self.blob.sent, 3)
@@ -810,7 +810,7 @@ class TimeTests(ChannelCase):
             self.assertEqual(len(self.site.connections), 0, line)
 
     def test_reader_that_is_slow(self) -> None:
-        """Who reads a little now and then is served."""
+        """A client that reads a little now and then is served."""
         connection = self.connect(window=1000)
         connection.send(request("GET /blob?n=10"))
         for _ in range(20):

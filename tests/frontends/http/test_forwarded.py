@@ -170,7 +170,7 @@ class DoorTests(SynchronousTestCase):
         self.assertEqual(split_answers(connection.received)[0].body, b"127.0.0.1")
 
     def test_connections(self) -> None:
-        """One too many of an address is told so, and when to try again; one that leaves makes room."""
+        """One too many of an address is refused, with the time to try again; one that leaves makes room."""
         site = self.make(TrustedProxies())
         first, _ = Connection(site), Connection(site)
         refused = Connection(site)

@@ -21,7 +21,7 @@ from tests.frontends.http.wire import make_site, request, split_answers
 
 
 class _Goes(Leaf):
-    """An answer that goes on until it is told to end."""
+    """A response that continues until a test ends it."""
 
     def __init__(self) -> None:
         Leaf.__init__(self)

@@ -283,7 +283,7 @@ class RequestBodyTests(ByteStreamTests, SynchronousTestCase):
             self.assertEqual(self.source.asked, ["pause", "resume"])
 
     def test_account(self) -> None:
-        """What waits is told of, until it was read or is not wanted."""
+        """Waiting bytes are reported until they are read, or not wanted any more."""
         body = self.body(None)
         counts: list[int] = []
         body.account = counts.append

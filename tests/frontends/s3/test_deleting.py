@@ -73,7 +73,7 @@ class DeleteObjectsTests(S3Case):
         self.assertEqual(self.keys(), ["e"])
 
     def test_quiet(self) -> None:
-        """Only errors are told then."""
+        """Only errors are reported then."""
         self.put("a")
         self.put("theirs/a")
         self.assertEqual(self.told(wanted("a", "theirs/a", quiet=True)), [("theirs/a", "AccessDenied")])
@@ -153,7 +153,7 @@ class DeleteObjectsTests(S3Case):
         self.assertEqual(self.site.budget.used, 0)
 
     def test_failures(self) -> None:
-        """What fails by a defect is told for its key, and the others are deleted."""
+        """A defect is reported for its key, and the others are deleted."""
         self.put("a")
         self.put("b")
         delete = self.store.delete

@@ -143,7 +143,7 @@ class RequestTests(DoorCase):
             connection.close()
 
     def test_too_many(self) -> None:
-        """Under load, clients are told when to come again."""
+        """Under load, responses say when to try again."""
         site = type(self.site)(self.door.resource, self.clock, attrs.evolve(ConnectionSettings(), max_connections=1))
         site.explain_refusal = self.door.explain_refusal
         first = Connection(site)
@@ -155,7 +155,7 @@ class RequestTests(DoorCase):
             connection.close()
 
     def test_access_log(self) -> None:
-        """A line has the ID that the client was told, the user, and no signature."""
+        """A line has the request ID of the response, the user, and no signature."""
         lines: list[str] = []
 
         def observe(event: dict[str, object]) -> None:

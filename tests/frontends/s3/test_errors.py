@@ -79,7 +79,7 @@ class ErrorTests(SynchronousTestCase):
             self.assertNotIn(b"secret", reply.body)
 
     def test_damaged(self) -> None:
-        """A client is told so, but not where the file is."""
+        """The response says so, but not where the file is."""
         said = s3_error(DamagedEntry("box", "a", None, "/srv/secret", "its checksum fails"))
         self.assertEqual((said.code, said.status), ("InternalError", 500))
         self.assertIn("damaged", said.detail)

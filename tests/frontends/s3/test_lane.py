@@ -417,7 +417,7 @@ class WaitingTests(S3Case):
         self.assertFalse(connection.channel.busy)
 
     def test_client_leaves(self) -> None:
-        """What it began goes on; it is told that nobody waits for it."""
+        """What it began continues; it learns that the client has left."""
         connection = Connection(self.site)
         connection.send(signed("PUT /box/a", b"1"))
         connection.close()

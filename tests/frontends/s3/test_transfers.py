@@ -23,7 +23,7 @@ LARGE = 100_000
 
 
 def caller(name: str, address: str, key: str = "") -> Caller:
-    """Who makes a request."""
+    """The caller of a request."""
     return Caller(User(name, "SH", False, False, 0.0, 0.0), key or f"SH{name}", address)
 
 

@@ -303,7 +303,7 @@ class Put:
 
 class Get(PushedStream):
     """
-    A chunk that is asked for; as a reader, gives what it is told to.
+    A chunk that is asked for; as a reader, gives what a test sets.
 
     @ivar is_read: whether anything was wanted of it.
     @ivar is_paused: whether something waits to be read.

@@ -44,5 +44,5 @@ class DamagedTests(SynchronousTestCase):
         found.close()
 
     def test_long_name(self) -> None:
-        """Whether it is of the file cannot be told."""
+        """It may or may not be of the file."""
         self.failureResultOf(self.ids(b"x" * 2000), DamagedEntry)

@@ -75,7 +75,7 @@ class LostTests(DoorCase):
             other.close()
 
     def test_whole_and_lost(self) -> None:
-        """A chunk that came whole may be stored, although nobody can be told."""
+        """A chunk that came whole may be stored, although no response can be sent."""
         disk = HandDisk()
         door = self.make_door(disk=disk)
         peer = door.connect()

@@ -79,7 +79,7 @@ class DoorTests(SynchronousTestCase):
         self.assertEqual((answer.status, answer.fields["location"]), (303, "/upload"))
 
     def test_every_place_asks(self) -> None:
-        """Without a key, nothing is told of what is stored, nor who there is."""
+        """Without a key, responses reveal neither objects nor users."""
         for line in (
             "GET /upload",
             "PUT /upload/a",
@@ -230,7 +230,7 @@ class DoorTests(SynchronousTestCase):
         self.forbidden("POST /links", eve, "Content-Type: application/json", body=b'{"name":"a"}')
 
     def test_conditions_are_reads(self) -> None:
-        """Who cannot read a file cannot find out by a condition, either, what it is."""
+        """A user who cannot read a file learns nothing of it by a condition."""
         self.ask("PUT /upload/a", self.key, body=b"hello")
         tag = self.ask("GET /download/a", self.key).fields["etag"]
         eve = self.key_of(Rights(("put-new", "overwrite"), "uploads"))
@@ -321,7 +321,7 @@ class DoorTests(SynchronousTestCase):
         self.assertEqual(answer.status, 201)
         place = answer.fields["location"].partition("?")[0].removeprefix("https://x")
         patch = ("Tus-Resumable: 1.0.0", "Upload-Offset: 0", "Content-Type: application/offset+octet-stream")
-        # Whoever has another link does not learn of it.
+        # Holders of other links do not learn of it.
         self.assertEqual(self.ask(f"PATCH {place}?{self.linked('put-new')}", *patch, body=b"x").status, 404)
         self.assertEqual(self.ask(f"PATCH {place}?{link}", *patch, body=b"x").status, 204)
         self.assertEqual(self.ask("GET /download/in/t", self.key).body, b"x")

@@ -131,7 +131,7 @@ class GuessTests(SynchronousTestCase):
 
 
 class TypeTests(SynchronousTestCase):
-    """Which media types are told, and which are shown."""
+    """Which media types are sent, and which are shown."""
 
     def fields(self, content_type: str, inline: bool = True) -> tuple[str, str, str]:
         """The type, the first word of C{Content-Disposition}, and the policy."""

@@ -103,7 +103,7 @@ class GateTests(SynchronousTestCase):
         self.refused(401, "NotSignedIn", "DELETE /ask/delete/open")
 
     def test_public_is_no_way_around_a_refusal(self) -> None:
-        """A wrong key is told of, also where none is needed."""
+        """A wrong key is refused, also where none is needed."""
         self.refused(403, "LinkTampered", "GET /ask/get/open?signature=00")
 
     # -- keys ----------------------------------------------------------------------------------
@@ -338,7 +338,7 @@ class RefusalLogTests(SynchronousTestCase):
         )
 
     def test_bounded(self) -> None:
-        """For each address, for all together; and it is told how many were left out."""
+        """For each address, for all together; and the number left out is reported."""
         with capturedLogs() as events:
             for _ in range(1000):
                 self.log.link("10.0.0.1")

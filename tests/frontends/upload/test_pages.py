@@ -205,7 +205,7 @@ class UploadPageTests(SynchronousTestCase):
         self.assertEqual((app["data-max-size"], app["data-link-lifetime"]), (str(5 << 20), "3600"))
 
     def test_without_a_session(self) -> None:
-        """Who has a certificate has no token, and cannot sign out."""
+        """A user with a certificate has no token, and cannot sign out."""
         page = parse(pages.upload(WITH_KEY).body)
         self.assertEqual(page.all("meta", name="csrf"), [])
         self.assertEqual([node.attributes["name"] for node in page.all("input")], ["file"])

@@ -111,7 +111,7 @@ class SignInTests(SigningCase):
         self.told("POST /links", b'{"name":"a"}', JSON, cookie, f"X-CSRF-Token: {told['token']}", status=201)
 
     def test_audited(self) -> None:
-        """Who signs in and out, and what is refused, and from where; never what was given as a secret, nor a link."""
+        """Sign-ins, sign-outs and refusals, with the address; never a secret or a link."""
         self.ask("POST /sign-in", self.key_form(self.bob), FORM)
         token = self.successResultOf(self.accounts.make_sign_in_token("ada", 60))
         self.ask(f"POST /sign-in/{token}", b"", FORM)

@@ -26,7 +26,7 @@ NOW = 1_800_000_000
 
 
 class SlowDisk:
-    """Answers when it is told to."""
+    """Responds when a test says so."""
 
     def __init__(self) -> None:
         self.jobs: list[tuple[Deferred[Any], Callable[..., Any], tuple[Any, ...]]] = []
@@ -167,7 +167,7 @@ class DiskTests(SynchronousTestCase):
         clock, disk = Clock(), SlowDisk()
         left = DiskLeft(os.getcwd(), disk, clock)
         first = Deferred.fromCoroutine(left.room())
-        # Who asks meanwhile does not wait for a disk that may hang.
+        # Requests meanwhile do not wait for a disk that may hang.
         self.assertIsNone(self.successResultOf(Deferred.fromCoroutine(left.room())))
         disk.work()
         room: Any = self.successResultOf(first)

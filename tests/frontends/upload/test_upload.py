@@ -113,7 +113,7 @@ class PutTests(ReceivingCase):
         self.ask("PUT /upload/b", b"new", "If-None-Match: *", status=201)
 
     def test_refused_before_it_comes(self) -> None:
-        """A client that asks is told before it sends the body."""
+        """A client that waits for 100 Continue gets the response before it sends the body."""
         self.put_before("a", b"old")
         for fields, status in ((("If-None-Match: *",), 412), (("Content-Range: bytes 1-3/4",), 400)):
             connection = self.connect()

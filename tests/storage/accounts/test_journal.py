@@ -13,7 +13,7 @@ from storehouse.storage.accounts.journal import ChangeJournal
 
 
 class JournalTests(SynchronousTestCase):
-    """What commands changed, until it is told."""
+    """Changes by commands, until the audit has them."""
 
     def setUp(self) -> None:
         self.root = Path(os.path.abspath(self.mktemp()))
@@ -54,7 +54,7 @@ class JournalTests(SynchronousTestCase):
         self.assertEqual([each[0] for each in self.told()], ["disable"])
 
     def test_every_cut(self) -> None:
-        """Whatever a crash cuts off, what was whole is told, and what is added then, too."""
+        """Wherever a crash cuts it off, complete changes are read, and so are later ones."""
         for name in ("ann", "bob"):
             with self.journal.change("enable", name):
                 pass

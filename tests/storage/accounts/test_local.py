@@ -87,7 +87,7 @@ class LocalAccountsTests(PersistentAccountsTestsMixin, SynchronousTestCase):
         self.assertIn(key.user.key_id.encode(), held)
 
     def test_secrets_cannot_be_swapped(self) -> None:
-        """Who can write the file, but not read the secret, does not get a known secret to another name."""
+        """Somebody who can write the file, but not read the secret, cannot give a known secret to another name."""
         mine = self.add("mallory")
         admin = self.add("admin", True)
         path = self.directory / "users.json"

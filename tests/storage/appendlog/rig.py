@@ -71,7 +71,7 @@ def contents(path: str) -> bytes:
 
 class Watched(UnsyncedFiles):
     """
-    Notes calls, and fails where it is told to.
+    Notes calls, and fails where a test wants it.
 
     @ivar calls: C{(name, base name of the file)} of writes, cuts and syncs.
     @ivar fail: asked before a call with its name and path; an error number makes it fail.

@@ -138,7 +138,7 @@ class BrokenDiskTests(CommitTestCase):
 
     def check_stopped(self) -> None:
         """
-        Nothing is taken any more, also when the disk is whole again; who started the log was told once; reads work.
+        Nothing is taken any more, also when the disk is whole again; the owner of the log got one failure; reads work.
         """
         self.files.fail = lambda name, path: 0
         for durability in (OS, DISK):

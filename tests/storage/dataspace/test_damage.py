@@ -348,7 +348,7 @@ class DamageTests(SynchronousTestCase):
                     findings = self.scrub()
                 finally:
                     os.rename(away, place.path)
-                # An upload without metadata is none of ours, but an upload.
+                # An upload without metadata is not from this store, but an upload.
                 wanted = {(where, id, number)} if kind != "upload.json" else set()
                 self.assertEqual({(_KINDS[one.kind], one.id, one.part) for one in findings}, wanted)
                 if kind not in ("part", "checksum"):

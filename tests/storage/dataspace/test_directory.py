@@ -15,7 +15,7 @@ from storehouse.storage.dataspace.directory import FORMAT, Layout, check_format,
 
 
 class Recorder(Files):
-    """Counts, and fails where it is told to: C{error} for calls named in C{fail}."""
+    """Counts, and fails where a test wants it: C{error} for calls named in C{fail}."""
 
     def __init__(self, error: int = 0, fail: tuple[str, ...] = ()) -> None:
         self.calls: list[tuple[str, Any]] = []
@@ -231,7 +231,7 @@ class PrepareTests(SynchronousTestCase):
             self.assertIn("format.json", text)
 
     def test_other_errors(self) -> None:
-        """They are told as the system names them."""
+        """They are reported as the system names them."""
         for number in (errno.ENOSPC, errno.EIO):
             self.root = os.path.abspath(self.mktemp())
             self.assertIn(os.strerror(number), self.refused(Recorder(number, ("mkdir",))))

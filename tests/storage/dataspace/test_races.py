@@ -19,7 +19,7 @@ class LateDisk(InlineDisk):
     """
     Does everything at once, and tells of some of it later.
 
-    @ivar holding: whether what is done now is told later.
+    @ivar holding: whether results of calls come later.
     """
 
     def __init__(self) -> None:

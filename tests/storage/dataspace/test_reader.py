@@ -166,7 +166,7 @@ class ReadTests(ReaderCase):
         self.check_over(opened)
 
     def test_read_ahead(self) -> None:
-        """One job is under way while what was read before is taken; never two. Each reads more for who waits."""
+        """One job is under way while what was read before is taken; never two. Each reads more for a waiting reader."""
         data = content(12 * MIB + 7)
         opened = Opened(data)
         stream = self.stream(opened)
@@ -302,7 +302,7 @@ class ErrorTests(ReaderCase):
             self.check_over(opened)
 
     def test_explained(self) -> None:
-        """Who reads is told what is made of an error."""
+        """The reader gets the translated error."""
         stream = self.stream(Opened(content(2 * MIB), MIB))
         stream._on_failure = lambda error: Unavailable("explained")
         done = self.read(stream, [])

@@ -336,7 +336,7 @@ class MeanwhileTests(StoreCase):
 
 
 class SlowDisk(InlineDisk):
-    """Finishes jobs when it is told to."""
+    """Finishes jobs when a test says so."""
 
     def __init__(self) -> None:
         self.jobs: list[Callable[[], None]] = []

@@ -234,7 +234,7 @@ class HandTests(IncomingCase):
         self.failureResultOf(received, CancelledError)
 
     def test_sizes(self) -> None:
-        """Less than was announced is told at the end, more at once."""
+        """Fewer bytes than announced fail at the end, more fail at once."""
         source = Source()
         received = self.receive(source, 10)
         source.write(b"123")

@@ -78,7 +78,7 @@ class FlippedBitTests(DamageCase):
         self.assertEqual(self.driven.check(), [])
 
     def test_not_listed(self) -> None:
-        """A key whose default is damaged is told in listings of an index that is made anew, and by the check."""
+        """A key whose default is damaged is reported in listings of an index that is made anew, and by the check."""
         path = self.driven.object("b", file_of(3))
         flip(path, 20)
         self.assertIn("it is listed with its old entry", self.problem("damaged", path).text)
@@ -290,7 +290,7 @@ class ForeignTests(DamageCase):
         self.assertEqual(self.driven.publish("seed/key", entry(9)), [expected])
 
     def test_unknown(self) -> None:
-        """Names that are none of ours are told, and left alone."""
+        """Unknown names are reported, and left alone."""
         paths = [
             self.driven.path("x"),
             self.driven.path("buckets", "X"),

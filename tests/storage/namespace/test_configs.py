@@ -72,7 +72,7 @@ class FileTests(SynchronousTestCase):
         self.assertFalse(os.path.lexists(self.path))
 
     def test_damaged(self) -> None:
-        """It is told, by readers and checks; it can be replaced, and removed."""
+        """Readers and checks report it; it can be replaced, and removed."""
         for replacement in (b"new", None):
             flip(self.path, 20)
             self.assertRaises(DamagedEntry, self.found)
@@ -90,7 +90,7 @@ class FileTests(SynchronousTestCase):
         self.assertEqual(self.found(), DATA)
 
     def test_names_no_bytes(self) -> None:
-        """Even one that is damaged keeps no bytes from being removed; a name that is none of ours does."""
+        """Even one that is damaged keeps no bytes from being removed; an unknown name does."""
         flip(self.path, 20)
         self.driven.publish("a", entry(1))
         self.assertEqual(now(self.driven.namespace.needed([entry(2).id])).doubt, "")

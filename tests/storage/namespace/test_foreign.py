@@ -269,7 +269,7 @@ class TreeTests(ForeignCase):
         self.assertIn(path, problem.text)
 
     def test_damaged_bucket_file(self) -> None:
-        """A bucket of which nothing can be read goes on; that is told, until it is described anew."""
+        """A bucket whose description cannot be read still works; that is reported until it is described anew."""
 
         def change(objects: str) -> None:
             os.truncate(f"{objects}/../bucket.json", 20)
@@ -298,7 +298,7 @@ class CopiedTests(ForeignCase):
                     os.unlink(f"{base}/{name}")
 
     def test_without_links(self) -> None:
-        """Every key is told as damaged; those with one version are made whole by a repair."""
+        """Every key is reported as damaged; those with one version are made whole by a repair."""
         self.driven.publish("c", entry(3))
         self.driven.publish("c", entry(4), keep=True)
         self.copied(self.without_links)
@@ -326,7 +326,7 @@ class CopiedTests(ForeignCase):
         self.assertEqual(self.driven.check(), [])
 
     def test_changed_case(self) -> None:
-        """Names of another case are none of ours: that is told, and nothing is done to them."""
+        """Names of another case are not ours: they are reported, and left alone."""
         self.driven.publish("x/y", entry(3))
 
         def change(objects: str) -> None:
@@ -381,7 +381,7 @@ class KilledTests(ForeignCase):
     """One bit of a key's file, on a root that a kill left."""
 
     def test_flipped(self) -> None:
-        """What is not listed as it was is told, in the listing and in the count."""
+        """Keys that are not listed as they were are reported, in the listing and in the count."""
         for key in ("a", "b"):
             for published in (False, True):
                 if published:

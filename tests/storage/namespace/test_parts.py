@@ -227,7 +227,7 @@ class WaitingTests(SynchronousTestCase):
         self.assertEqual(told[3:], ["late"])
 
     def test_given_up(self) -> None:
-        """Who does not wait any longer to be alone lets the others in."""
+        """An exclusive waiter that gives up lets the others in."""
         gate = Gate()
         now(Deferred.fromCoroutine(gate.enter()))
         closing = Deferred.fromCoroutine(gate.close())

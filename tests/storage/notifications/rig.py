@@ -1,4 +1,4 @@
-"""A store in memory that announces, a spool on disk, and destinations that do as they are told."""
+"""A store in memory that announces, a spool on disk, and destinations that tests control."""
 
 from __future__ import annotations
 

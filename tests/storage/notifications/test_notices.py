@@ -164,7 +164,7 @@ class AnnouncedTests(NoticesCase):
         self.assertEqual(self.target.names, [])
 
     def test_asker(self) -> None:
-        """Who asks for a change is known where a door says it."""
+        """Events have the user of a request, if the door sets it."""
 
         class Request:
             visitor, address, request_id = "ann", "192.0.2.1", "ID"

@@ -54,7 +54,7 @@ class CheckTestsMixin(StoreTestsMixin):
         self.assertEqual(self.store._pair.metrics.orphans, 3)
 
     async def test_unknown_bytes(self) -> None:
-        """What does not say that it is ours is told of, and never removed."""
+        """Files without our mark are reported, and never removed."""
         foreign: dict[str, dict[str, list[str]]] = {
             "aa01": {},
             "bb02": {"key": []},
@@ -128,7 +128,7 @@ class CheckTestsMixin(StoreTestsMixin):
         self.assertEqual(await self.get("fine"), b"12345")
 
     async def test_compared_as_fast_as_asked(self) -> None:
-        """The pace is told of the work, and can end it."""
+        """The pace gets the work done so far, and can end it."""
         await self.store.create_bucket("another")
         await self.put("key", b"x")
         await self.compared()
@@ -247,7 +247,7 @@ class LocalCheckTests(CheckTestsMixin, LocalStoreTestCase):
         self.assertEqual(await self.stored_ids(), self.before)
 
     def named(self, problems: list[Problem], key: str | None, *texts: str) -> None:
-        """Something is wrong with this key, and it is told where."""
+        """Something is wrong with this key; the report says where."""
         self.assertTrue(problems)
         for each in problems:
             self.assertEqual((each.bucket, each.key), ("bucket", key), each)
@@ -280,7 +280,7 @@ class LocalCheckTests(CheckTestsMixin, LocalStoreTestCase):
         self.assertEqual(await self.get("b"), b"12345")
 
     async def test_missing_entry(self) -> None:
-        """A key whose file is missing is told of, and keeps its bytes, since nobody knows what they were."""
+        """A key whose file is missing is reported, and keeps its bytes, since it is not known what they were."""
         info = await self.three()
         os.unlink(self.key_file("b", f"{info.id}.json"))
         self.named(await self.check(True), "b", self.key_file("b", ""))
@@ -301,7 +301,7 @@ class LocalCheckTests(CheckTestsMixin, LocalStoreTestCase):
         await self.untouched()
 
     async def test_missing_key(self) -> None:
-        """A directory that is gone leaves a row of the index and bytes; both are told of."""
+        """A directory that is gone leaves a row of the index and bytes; both are reported."""
         info = await self.three()
         os.unlink(self.key_file("b", "default.json"))
         os.unlink(self.key_file("b", f"{info.id}.json"))
@@ -311,7 +311,7 @@ class LocalCheckTests(CheckTestsMixin, LocalStoreTestCase):
         await self.untouched()
 
     async def test_foreign_files(self) -> None:
-        """What is none of ours is told of, and stays."""
+        """Foreign files are reported, and stay."""
         await self.three()
         for path in (
             self.key_file("b", "notes.txt"),

@@ -1,4 +1,4 @@
-"""Many at a time want one key: one of them wins, and the others are told so."""
+"""Many at a time want one key: one of them wins, and the others fail."""
 
 from __future__ import annotations
 

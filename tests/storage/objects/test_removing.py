@@ -67,7 +67,7 @@ class RemovingTestsMixin(StoreTestsMixin):
         return infos
 
     async def test_damaged_namespaces(self) -> None:
-        """Whatever is lost, renamed, or none of ours: no bytes go, neither at a start after a kill nor by a repair."""
+        """Whatever is lost, renamed, or foreign: no bytes go, neither at a start after a kill nor by a repair."""
         infos = await self.three()
         (key,) = [
             os.path.dirname(os.path.join(top, name))
@@ -234,7 +234,7 @@ class RemovingTests(RemovingTestsMixin, LocalStoreTestCase):
     """Plain."""
 
     async def test_renamed_bucket(self) -> None:
-        """It is served, told of, and its keys can be replaced and removed, with their bytes."""
+        """It is served, reported, and its keys can be replaced and removed, with their bytes."""
         await self.three()
         await self.restarted(lambda: os.rename(self.bucket(), self.bucket("pictures")), self.remove_index)
         problems = await self.check(True)
@@ -255,7 +255,7 @@ class RemovingTests(RemovingTestsMixin, LocalStoreTestCase):
 
     async def test_renamed_keys(self) -> None:
         """
-        They are served and told of, also in another bucket, or as a copy; they can be replaced and removed, and what is
+        They are served and reported, also in another bucket, or as a copy; they can be replaced and removed, and what is
         still there under its own name stays.
         """
         await self.three()

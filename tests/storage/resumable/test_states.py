@@ -57,7 +57,7 @@ class StatesTests(SynchronousTestCase):
         self.assertEqual(len(os.listdir(f"{self.directory}/states")), len(INDEXES))
 
     def test_damaged(self) -> None:
-        """A state that is not what was written, or not of this upload, is told, and hides no others."""
+        """A state that is not what was written, or not of this upload, is reported, and hides no others."""
         self.states.write(STATE)
         other = self.states.path(STATE.id).replace(STATE.id + ".", "00" * 16 + ".")
         with open(other, "wb") as file, open(self.states.path(STATE.id), "rb") as source:

@@ -1,4 +1,4 @@
-"""Whatever is done to what an encrypted space has stored, no wrong byte comes out, and somebody is told."""
+"""Whatever is done to what an encrypted space has stored, no wrong byte comes out, and an error is reported."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ class FrameTests(Case):
         self.assertEqual(self.get("ab"), data)
 
     def test_good_frames_come_first(self) -> None:
-        """All that comes before the frame that is damaged is given out; which it is is told."""
+        """All that comes before the frame that is damaged is given out; the error names that frame."""
         data = content(5 * FRAME + 100)
         self.put("ab", data)
         (stored,) = self.stored("ab").contents

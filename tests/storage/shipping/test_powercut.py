@@ -22,7 +22,7 @@ DATA = b"some records\n" * 200
 
 
 class _SteppedDisk(InlineDisk):
-    """Does one thing after the other, when it is told to."""
+    """Does one thing after the other, when a test says so."""
 
     def __init__(self) -> None:
         self.jobs: list[Callable[[], object]] = []

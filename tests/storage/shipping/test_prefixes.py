@@ -50,7 +50,7 @@ class _Shipper:
         return self.waiting
 
     def arrive(self, events: Events) -> None:
-        """The first that waits; it is told before it is forgotten."""
+        """The first that waits; it is reported before it is dropped."""
         first = self.waiting[0]
         events.publish(ArchiveShipped(first.stream, first.path, first.name, 1, "", False))
         self.waiting.pop(0)

@@ -219,7 +219,7 @@ class ReadingTests(StreamCase):
         Path(path).write_bytes(data)
 
     def test_damage(self) -> None:
-        """It is told, with the archive, and what is whole behind it is given, whatever it is that is damaged."""
+        """The damage is reported, with the archive, and whole records behind it follow, whatever is damaged."""
         for compression, callbacks in ((None, ()), ("zstd", ()), (None, (CompressFile(),))):
             room = self.room(compression=compression, callbacks=callbacks)
             stream = room.start()

@@ -99,7 +99,7 @@ def _pair(target: Target, source: str, name: str) -> None:
 
 def _last_whole(index: int, raw: int, synced: int, count: int) -> tuple[int, int | None]:
     """
-    How many entries have whole records, the last of an append at the end, and where those end; C{None} if that cannot be told.
+    How many entries have whole records, the last of an append at the end, and where those end; C{None} if unknown.
     """
     size = os.fstat(raw).st_size
     for number, entry in _backwards(index, synced, count):

@@ -103,7 +103,7 @@ def user_arn(name: str) -> str:
 @attrs.frozen
 class Principal:
     """
-    Who makes a request, as policies name it.
+    The caller of a request, as policies name it.
 
     @ivar name: of the user; C{None} for a request that is not signed.
     @ivar canonical_id: of the user; empty for nobody.

@@ -1,5 +1,5 @@
 """
-Who makes a request: its signature is compared with ours.
+Authentication: the signature of a request is compared with ours.
 
 Of the header fields C{host} and all C{x-amz-*} must be signed, so that nobody on the way can add what changes a request's
 meaning. Signatures are compared in constant time.
@@ -56,7 +56,7 @@ _KEYS = 1024
 @attrs.frozen
 class Signed:
     """
-    Who has signed a request, and how its body comes.
+    The user who signed a request, and how its body comes.
 
     @ivar user: C{None} if nobody has.
     @ivar key_id: of the access key; empty if nobody has signed it.
@@ -183,7 +183,7 @@ class Authenticator:
 
     def authenticate_form(self, fields: Mapping[str, str], bucket: str) -> tuple[Signed, PostPolicy | None]:
         """
-        Who has signed the policy of a form, and the policy, which allows the form; C{None} if it has no policy: then nobody
+        The user who signed the policy of a form, and the policy, which allows the form; C{None} if it has no policy: then nobody
         has signed it. The size of the file is left to L{PostPolicy.sized}.
 
         @param fields: those before the file, with variables replaced; names in lower case.
@@ -210,7 +210,7 @@ class Authenticator:
 
     def authenticate_service(self, request: DoorRequest, body: bytes, service: str) -> Signed:
         """
-        Who has signed a request to another service at the root of the door, whose whole body is signed.
+        The user who signed a request to another service at the root of the door, whose whole body is signed.
 
         @param service: as its scope names it.
         @raise S3Error: if the signature is not right. Without one the user is C{None}.
@@ -273,7 +273,7 @@ def is_signature(given: str, expected: str) -> bool:
 
 
 def check_signature(claim: Claim | KeyClaim, expected: str, text: bytes, canonical: bytes = b"") -> None:
-    """@raise S3Error: if the signature is another; with what we have signed, for who writes a client."""
+    """@raise S3Error: if the signature is another; it shows what we have signed, for authors of clients."""
     if is_signature(claim.signature, expected):
         return
     wrong = S3Error(

@@ -75,7 +75,7 @@ class Resuming:
 
     async def admit(self, request: StreamingRequest, interrupt: bool = False) -> tuple[Visitor, ResumableUpload]:
         """
-        Who makes a request for an upload, and the upload.
+        The user of a request for an upload, and the upload.
 
         @param interrupt: whether to interrupt a request that adds to it first.
         @raise NoSuchUpload: if there is none, or it is somebody else's.

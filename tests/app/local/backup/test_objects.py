@@ -207,7 +207,7 @@ class MomentTests(BackupCase):
         self.assertEqual(found["new"], b"new")
 
     def test_damaged_index(self) -> None:
-        """It is told, and all that does not move is there."""
+        """It is reported, and all that does not move is there."""
 
         def refuse(*args: Any, **kwargs: Any) -> None:
             raise sqlite3.DatabaseError("file is not a database")

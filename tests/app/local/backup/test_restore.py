@@ -88,7 +88,7 @@ class RestoreTests(BackupCase):
         self.assertIn("has 2 objects, and had 3", self.assertRaises(Damaged, self.restored).detail)
 
     def test_damaged_object(self) -> None:
-        """It is told, and all others are there."""
+        """It is reported, and all others are there."""
         with self.store() as store:
             id = store.head("box", "a").id
         # Its bytes are those of the root, too.

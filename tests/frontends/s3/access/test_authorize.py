@@ -221,7 +221,7 @@ class LimitTests(AuthorizeCase):
         self.assertEqual(self.successResultOf(call.store.head("box", "a")).size, 4)
 
     def test_abort(self) -> None:
-        """Who can only store can abort own uploads, and no others'."""
+        """A user who can only store can abort own uploads, but not those of others."""
 
         def begun(user: str) -> str:
             answer = self.done("POST /box/new?uploads", b"", user=user)
@@ -242,7 +242,7 @@ class LimitTests(AuthorizeCase):
         self.done(f"DELETE {anns}", user="bob", status=204)
 
     def test_conditions_are_reads(self) -> None:
-        """Who cannot read an object cannot ask by a condition, either, what it is."""
+        """A user who cannot read an object learns nothing of it by a condition."""
         self.user("ed", Rights(("put-new", "overwrite", "delete", "list"), "box"))
         self.user("ann", limits=(Rights(("put-new", "overwrite", "delete", "list"), "box"),))
         tag = {"If-Match": '"8d777f385d3dfec8815d20f7496026dc"'}

@@ -138,7 +138,7 @@ class IETFTests(IETFCase):
         self.assertEqual(self.stored("other"), b"")
 
     def test_broken_off(self) -> None:
-        """What came is kept, and progress is told while it comes, now and then."""
+        """What came is kept, and progress is reported now and then."""
         connection = self.begin("PUT /upload/file", *version(8), YES, "Content-Length: 9")
         connection.send(b"abc")
         self.clock.advance(11)

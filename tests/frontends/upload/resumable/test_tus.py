@@ -111,7 +111,7 @@ class TusTests(TusCase):
         self.assertEqual(self.offset(url), 0)
 
     def test_options(self) -> None:
-        """What is possible is told to anybody, whatever version is asked for."""
+        """Anybody can get the capabilities, for any version in the request."""
         self.as_user = ""
         for line in ("OPTIONS /tus/", "OPTIONS /tus"):
             answer = self.ask(line, "Tus-Resumable: 9.9.9", status=204)
@@ -485,7 +485,7 @@ class TusTests(TusCase):
         self.assertEqual(self.stored("a"), b"abcdef")
 
     def test_link(self) -> None:
-        """A link for one name stores under that, and is needed to go on; another one is of no use."""
+        """A link for one name stores under that, and is needed to continue; another one is of no use."""
         link, other = self.link("/upload/a b", max_bytes=6), self.link("/upload/a b")
         self.as_user = ""
         self.tus(f"POST /tus/?{link}", "Upload-Length: 7", body=b"", status=413)
@@ -562,7 +562,7 @@ class TusTests(TusCase):
         self.assertEqual(self.stored("a"), b"abcdefghij")
 
     def test_expectation(self) -> None:
-        """Who waits to be told so sends nothing that is refused."""
+        """A client that waits for 100 Continue sends no body that is refused."""
         url = self.create("Upload-Length: 3")
         connection: Connection = self.begin(
             f"PATCH {url}", TUS, TYPE, "Upload-Offset: 1", "Content-Length: 2", "Expect: 100-continue"

@@ -53,7 +53,7 @@ async def main() -> None:
         await (await first.write(batch)).await_durable()
     writer, turns = first, 4
     for turn in range(turns):
-        # Whoever opens it shuts out who had it, and is shut out in turn.
+        # A writer that opens it shuts out the one before, and is shut out in turn.
         other = await DbBuilder("db", bucket).build()
         name = b"turn %d" % turn
         await (await other.put(name, b"was here")).await_durable()
