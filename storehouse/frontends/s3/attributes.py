@@ -9,11 +9,12 @@ from storehouse.core.xmltext import XML, document_in_turns, element, text
 from storehouse.frontends.http.reply import Reply
 from storehouse.frontends.s3.call import Call
 from storehouse.frontends.s3.errors import S3Error
-from storehouse.frontends.s3.fields import checksum_elements, http_time, limit_of, shown_etag
+from storehouse.frontends.s3.fields import checksum_elements, http_time, limit_of
 from storehouse.frontends.s3.notes import read_note
 from storehouse.frontends.s3.route import handler
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.objects.interfaces import ObjectInfo
+from storehouse.storage.objects.values import shown_etag
 
 __all__: list[str] = []
 

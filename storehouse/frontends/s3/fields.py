@@ -25,6 +25,7 @@ from storehouse.frontends.s3.errors import S3Error
 from storehouse.frontends.s3.signing.payload import without_framing
 from storehouse.frontends.s3.tagsets import check_object_tags, read_tags, write_tags
 from storehouse.storage.objects.interfaces import ALWAYS, Condition, Metadata, ObjectInfo
+from storehouse.storage.objects.values import is_md5, shown_etag
 
 __all__ = [
     "ANY_TYPE",
@@ -48,7 +49,6 @@ __all__ = [
     "quoted",
     "read_checked_document",
     "seconds_of",
-    "shown_etag",
     "source_conditions",
     "source_of",
     "stored_fields",
@@ -114,8 +114,6 @@ SYSTEM_FIELDS = frozenset(
 
 #: Fields that L{condition_of} looks at, in lower case.
 CONDITIONS = frozenset({"if-match", "if-none-match", "if-modified-since", "if-unmodified-since"})
-
-_md5 = re.compile("[0-9a-f]{32}").fullmatch
 
 #: What no header field can have (RFC 9110, section 5.5): clients take no response with it, or others than it is.
 _controls = re.compile("[\\x00-\\x08\\x0a-\\x1f\\x7f]")
@@ -359,16 +357,11 @@ def _http_time(seconds: int) -> bytes:
     return bytes(datetimeToString(seconds))
 
 
-def shown_etag(etag: str) -> str:
-    """An etag, as clients see it, without quotes."""
-    return etag if _md5(etag) or "-" in etag else f"{etag}-1"
-
-
 def kept_etag(shown: str) -> str:
     """The etag that a client means, as the store has it."""
     etag = unquoted(shown)
     bare = etag.removesuffix("-1")
-    return etag if bare == etag or _md5(bare) else bare
+    return etag if bare == etag or is_md5(bare) else bare
 
 
 def quoted(etag: str) -> str:

@@ -33,7 +33,6 @@ from storehouse.frontends.s3.fields import (
     encryption_fields,
     http_time,
     quoted,
-    shown_etag,
     stored_fields,
     system_of,
     user_metadata,
@@ -42,6 +41,7 @@ from storehouse.frontends.s3.notes import read_note
 from storehouse.frontends.s3.route import handler
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.objects.interfaces import ALWAYS, ObjectInfo, ObjectReader
+from storehouse.storage.objects.values import shown_etag
 
 __all__: list[str] = []
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from datetime import UTC, datetime
 from urllib.parse import quote_plus
 
 import attrs
 
 from storehouse.storage.notifications.values import Change, Rule
+from storehouse.storage.objects.values import shown_etag
 
 __all__ = ["Circumstances", "event_of", "test_event"]
-
-_md5 = re.compile("[0-9a-f]{32}").fullmatch
 
 #: Versions of the structure: those events came later.
 _VERSIONS = {"ObjectTagging": "2.3", "ObjectAcl": "2.3"}
@@ -46,7 +44,7 @@ def event_of(change: Change, rule: Rule, number: int, about: Circumstances, owne
     if what == "ObjectCreated":
         thing["size"] = change.size
     if what != "ObjectRemoved":
-        thing["eTag"] = change.etag if _md5(change.etag) or "-" in change.etag else f"{change.etag}-1"
+        thing["eTag"] = shown_etag(change.etag)
     if change.version:
         thing["versionId"] = change.version
     thing["sequencer"] = f"{number:016X}"

@@ -59,7 +59,6 @@ from storehouse.storage.objects.pair import Pair, check_condition, info_of
 from storehouse.storage.objects.recovery import begin
 from storehouse.storage.objects.tags import (
     MAX_PART,
-    MD5,
     encode_entry,
     is_of_parts,
     noted_with,
@@ -68,6 +67,7 @@ from storehouse.storage.objects.tags import (
     visible,
 )
 from storehouse.storage.objects.uploads import Completed, UploadIndex, described, new_upload_id
+from storehouse.storage.objects.values import is_md5
 
 __all__ = ["LocalObjectStore", "StreamMD5"]
 
@@ -312,7 +312,7 @@ class LocalObjectStore:
             if len(parts) >= MAX_PART:
                 raise TooLarge(f"the object {bucket}/{key} has {len(parts)} parts; no more can be added")
             source, expected = before.id, pair.expected_of(before)
-            plain_md5 = before.etag if MD5.fullmatch(before.etag) else ""
+            plain_md5 = before.etag if is_md5(before.etag) else ""
         id = pair.arrives()
         intended = pair.names.intend(bucket, key, [id])
         tag = StreamMD5(pair.disk, True)
@@ -643,7 +643,7 @@ class LocalObjectStore:
             nonlocal kept
             check_condition(source_condition, entry, source_bucket, source_key)
             whole = offset == 0 and length in (None, entry.size)
-            kept = noted_with(entry.etag if whole and MD5.fullmatch(entry.etag) else "", note)
+            kept = noted_with(entry.etag if whole and is_md5(entry.etag) else "", note)
             return self._pair.space.upload_part_copy(upload_id, number, entry.id, offset, length, kept, expected)
 
         _, etag = await self._pair.with_bytes(source_bucket, source_key, copy, source_version)

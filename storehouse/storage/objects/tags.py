@@ -11,10 +11,10 @@ import attrs
 
 from storehouse.storage.dataspace.interfaces import Part
 from storehouse.storage.namespace.interfaces import Entry
+from storehouse.storage.objects.values import is_md5
 
 __all__ = [
     "MAX_PART",
-    "MD5",
     "decode_entry",
     "encode_entry",
     "is_of_parts",
@@ -27,7 +27,6 @@ __all__ = [
 #: The highest number of a part that S3 has: a rule of those who speak S3. A store takes higher ones.
 MAX_PART = 10000
 
-MD5 = re.compile("[0-9a-f]{32}")
 _OF_PARTS = re.compile("-[0-9]+$")
 
 
@@ -67,7 +66,7 @@ def is_of_parts(etag: str) -> bool:
 def of_parts(parts: Sequence[Part]) -> str:
     """The etag of an object of parts, as S3 makes it."""
     tags = [visible(part) for part in parts]
-    if all(map(MD5.fullmatch, tags)):
+    if all(map(is_md5, tags)):
         data = b"".join(map(bytes.fromhex, tags))
     else:
         data = "\n".join(tags).encode()

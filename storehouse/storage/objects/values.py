@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import attrs
@@ -17,7 +18,18 @@ __all__ = [
     "Problem",
     "System",
     "VersionListing",
+    "is_md5",
+    "shown_etag",
 ]
+
+#: Whether an etag is an MD5, as clients of S3 expect it of an object that was not made of parts.
+is_md5 = re.compile("[0-9a-f]{32}").fullmatch
+
+
+def shown_etag(etag: str) -> str:
+    """An etag as clients of S3 see it: without a hyphen it is an MD5, which they compare."""
+    return etag if is_md5(etag) or "-" in etag else f"{etag}-1"
+
 
 #: Name to values, of the user's own. Names and values are any text.
 Metadata = Mapping[str, Sequence[str]]

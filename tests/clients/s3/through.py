@@ -21,10 +21,11 @@ from storehouse.frontends.s3 import multipart
 from storehouse.frontends.s3.access.authorize import authorize
 from storehouse.frontends.s3.call import Door
 from storehouse.frontends.s3.door import S3Door
-from storehouse.frontends.s3.fields import ANY_TYPE, shown_etag
+from storehouse.frontends.s3.fields import ANY_TYPE
 from storehouse.frontends.s3.signing.authenticator import Authenticator
 from storehouse.storage.objects.interfaces import IMaintained, Indexed, ObjectInfo, Problem
 from storehouse.storage.objects.store import LocalObjectStore
+from storehouse.storage.objects.values import shown_etag
 from storehouse.testing.accounts import MemoryAccounts
 from tests.storage.objects.rig import MemoryStoreTestCase
 
