@@ -36,7 +36,7 @@ def permitted(
     """
     The object store as the clients of a door may use it: all of it, unless the door acts as a user.
 
-    @return: takes where a client's request comes from, for the audit.
+    @return: gives the store for a request; takes its source, for the audit.
     """
     name = acting_doors(service.settings).get(door)
     if name is None:
@@ -54,9 +54,9 @@ def permitted(
 
 def managed(service: StorehouseService, door: str, audit: _Audit) -> Callable[[str, str], None] | None:
     """
-    Refuses what is for administrators at a door; C{None} if that acts as nobody.
+    Checks that the user as whom a door acts is an administrator; C{None} if it acts as no user.
 
-    @return: takes a word for what is asked for, and where that comes from. @raise Forbidden: unless the user is an administrator.
+    @return: takes the name of the operation and the source of the request. Raises C{Forbidden} unless the user is an administrator.
     """
     name = acting_doors(service.settings).get(door)
     if name is None:
@@ -75,7 +75,7 @@ def stream_rights(service: StorehouseService, audit: _Audit) -> Callable[[str, s
     """
     Says whether the door of archives may do something with a stream.
 
-    @return: takes a permission, the name of a stream, and where the request comes from.
+    @return: takes a permission, the name of a stream, and the source of the request.
     """
     name = acting_doors(service.settings).get("archive")
     if name is None:

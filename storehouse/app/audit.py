@@ -206,7 +206,7 @@ class CommandChanges:
     At the start, passes the changes that commands made while no service ran to the audit. If the append log cannot take them, the
     next start passes them again.
 
-    @param journal: gives the journal at the start; C{None} if there is none.
+    @param journal: called at the start; returns C{None} if there is no journal.
     """
 
     _log = Logger()
@@ -216,17 +216,19 @@ class CommandChanges:
         self._audit = audit
         self._events = events
         self._disk = disk
-        self._telling: Deferred[None] | None = None
+        self._publishing: Deferred[None] | None = None
 
     def start(self) -> None:
-        """Tell it in the background."""
+        """Publish them in the background."""
         journal = self._journal()
         if journal is None:
             return
-        self._telling = Deferred.fromCoroutine(self._tell(journal))
-        self._telling.addErrback(lambda failure: self._log.failure("while the audit read the journal", failure=failure))
+        self._publishing = Deferred.fromCoroutine(self._publish(journal))
+        self._publishing.addErrback(
+            lambda failure: self._log.failure("while the audit read the journal", failure=failure)
+        )
 
-    async def _tell(self, journal: ChangeJournal) -> None:
+    async def _publish(self, journal: ChangeJournal) -> None:
         try:
             changes, size = await self._disk.run(journal.read)
             is_kept = True
@@ -238,13 +240,13 @@ class CommandChanges:
             if await self._audit.flush() and is_kept:
                 await self._disk.run(journal.forget, size)
         except (OSError, StorehouseError) as error:
-            self._log.error("changes that commands made cannot be told to the audit: {error}", error=error)
+            self._log.error("changes that commands made cannot be brought into the audit: {error}", error=error)
 
     @deferred
     async def stop(self) -> None:
-        """Wait for that."""
-        if self._telling is not None:
-            await settled(self._telling)
+        """Wait until they are published."""
+        if self._publishing is not None:
+            await settled(self._publishing)
 
 
 def _shown(text: str) -> str:

@@ -335,8 +335,8 @@ def make_service(
     scrubber = Scrubber(settings.objects_directory, disk, clock, wormer.metrics, *pace, compare=compare)
     expiry = Expiry(space, clock, settings.objects.upload_expiry, resumable.keeps)
     resumable_expiry = ResumableExpiry(resumable, clock, settings.https.upload_expiry)
-    told = CommandChanges(lambda: journal_of(settings.root, reactor.seconds), audit, events, disk)
-    service.chores += [scrubber, expiry, resumable_expiry, turns, told, audit]
+    changes = CommandChanges(lambda: journal_of(settings.root, reactor.seconds), audit, events, disk)
+    service.chores += [scrubber, expiry, resumable_expiry, turns, changes, audit]
     # Also without destinations: the log reports events left in the spool for one that is no longer configured.
     if settings.notify.destinations or os.path.exists(settings.events_path):
         from storehouse.storage.notifications.delivery import Delivery

@@ -1,4 +1,4 @@
-"""Which request the work that runs now is for: set by doors, read where something is reported of it."""
+"""The request that the current work is done for: set by doors, read by what reports events."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Asker(Protocol):
 
     @property
     def visitor(self) -> str:
-        """The user; empty for nobody, or as long as that is not known."""
+        """The user; empty for nobody, or while not known."""
 
     @property
     def address(self) -> str:
@@ -24,7 +24,7 @@ class Asker(Protocol):
         """Empty if the door gives none."""
 
 
-#: The request; C{None} for what the process does by itself, and at doors that do not speak HTTP.
+#: The request; C{None} for work that no request caused, and at doors that do not speak HTTP.
 asker: ContextVar[Asker | None] = ContextVar("asker", default=None)
 
 #: Whether its body is a form.

@@ -269,8 +269,8 @@ class BytesStream:
 @implementer(IByteStream)
 class WholeStream:
     """
-    Bytes that are all there and few, and what is done with them before anybody gets them: they are looked at as one, in the
-    reactor's thread, when they are first read. That is far less work than stages are.
+    A few bytes that are all there, and the steps that they go through when they are first read, in the reactor's thread. That is
+    far less work than stages are.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -279,7 +279,7 @@ class WholeStream:
         self._error: BaseException | None = None
 
     def then(self, step: Callable[[bytes], bytes]) -> WholeStream:
-        """Have one more thing done: it is given the bytes, and returns those to be read. What it raises the read does. @return: this."""
+        """Add a step: it gets the bytes, and returns those to be read. If it raises, so does the read. @return: this."""
         self._steps.append(step)
         return self
 

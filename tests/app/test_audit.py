@@ -182,7 +182,7 @@ class CommandChangesTests(SynchronousTestCase):
         self.assertEqual(found, [("command", "grant", f"user{number}") for number in range(205)])
 
     def test_nothing(self) -> None:
-        """Where no command has changed anything, nothing is read, nor made."""
+        """Without changes by commands nothing is read, and nothing created."""
         root = os.path.abspath(self.mktemp())
         os.mkdir(root)
         self.assertIsNone(journal_of(root, self.clock.seconds))
@@ -259,7 +259,7 @@ class ActingTests(SynchronousTestCase):
         self.assertIn(AccessDecided("archive", "ed", "192.0.2.1", "put-new", "archives/logs/", True), self.events)
 
     def test_management(self) -> None:
-        """What is for administrators, is refused to others, and told."""
+        """Operations for administrators are refused to others, and audited."""
         service: Any = Service(Settings(objects=ObjectsSettings(user="ed")))
         service.stores["accounts"] = self.accounts
         self.successResultOf(self.accounts.add_user("ed"))

@@ -36,8 +36,7 @@ from tests.frontends.s3.access.playing import AccessCase
 from tests.frontends.sfsp.doors import Door, listing, receive, send
 from tests.storage.streams.rig import Room
 
-#: What accounts do that changes nothing of who may do what: sessions are told of by the door that begins and ends them, and so is
-#: the use of links.
+#: Methods of accounts that change no access. The door that begins and ends sessions reports these itself, and the use of links.
 UNCHANGING = {
     "realm",
     "list_users",
@@ -57,7 +56,7 @@ UNCHANGING = {
     "use_link",
 }
 
-#: How each other method is called, and what the journal of commands calls that.
+#: The other methods: the action in the journal of commands, and arguments to call each with.
 CHANGING: dict[str, tuple[str, tuple[Any, ...]]] = {
     "add_user": ("add-user", ("bob",)),
     "disable_user": ("disable", ("ann",)),
@@ -72,7 +71,7 @@ CHANGING: dict[str, tuple[str, tuple[Any, ...]]] = {
     "sign_rights": ("links", ("USER", Rights(("read",), "box"), "EXPIRES")),
 }
 
-#: What the objects door is asked for each of its actions.
+#: Bodies of requests to the objects door, by action.
 BODIES: dict[str, Any] = {
     "keys": {},
     "remove-key": {"key_id": "KEY"},
@@ -93,7 +92,7 @@ class CommandTests(SynchronousTestCase):
         self.journal = ChangeJournal(root, time.time)
 
     def test_accounts(self) -> None:
-        """Each method that changes something leaves one line that says it."""
+        """Each method that changes access adds one entry to the journal."""
         self.assertEqual(set(IAccounts.names()), UNCHANGING | CHANGING.keys())
         memory = MemoryAccounts()
         user = self.successResultOf(memory.add_user("ann")).user
@@ -166,7 +165,7 @@ class ObjectsDoorTests(SynchronousTestCase):
 
 
 class SourceTests(SynchronousTestCase):
-    """Doors that ask nobody who one is say where a client comes from, for each of its requests."""
+    """Doors without authentication pass on the source of each request."""
 
     def test_sfsp(self) -> None:
         door = Door(os.path.abspath(self.mktemp()))
@@ -209,7 +208,7 @@ class SourceTests(SynchronousTestCase):
             self.assertEqual((answer.status, asked), (status, [(permission, "a", "127.0.0.1")]), line)
 
 
-#: Operations of S3 that change what a bucket or an object lets others do.
+#: Operations of S3 that change the access to a bucket or an object.
 CONFIGURING: dict[str, tuple[str, bytes | None, str]] = {
     "CreateBucket": ("PUT /new", None, "create-bucket"),
     "DeleteBucket": ("DELETE /new", None, "delete-bucket"),
@@ -285,7 +284,7 @@ class S3Tests(AccessCase):
             self.assertTrue(changed[0].request_id)
 
     def test_refused(self) -> None:
-        """What others are refused of that is a decision, and no change."""
+        """A refused operation is audited as a decision, and as no change."""
         for operation, (line, body, _) in CONFIGURING.items():
             if operation in ("CreateBucket", "DeleteBucket"):
                 continue

@@ -1,4 +1,4 @@
-"""Who may do what at the S3 door of a real service, by boto3 as several users and as nobody."""
+"""Access control at the S3 door of a real service, by boto3 as several users and as nobody."""
 
 from __future__ import annotations
 

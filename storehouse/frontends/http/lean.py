@@ -36,7 +36,7 @@ _WITHOUT_BODY = frozenset({204, 304})
 
 
 class WholeBody(WholeStream):
-    """A body that has come. Its attributes are those of L{RequestBody<storehouse.frontends.http.request.RequestBody>}."""
+    """A body that was received whole. Its attributes are those of L{RequestBody<storehouse.frontends.http.request.RequestBody>}."""
 
     complete = True
     untouched = False

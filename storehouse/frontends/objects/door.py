@@ -78,9 +78,9 @@ class ObjectsDoor:
     @param accounts: gives the users of the root.
     @param rekeying: changes its master key; C{None} if nothing is encrypted.
     @param audit: takes in what was changed of users, keys and rights.
-    @param permitted: gives the store as a client may use it that comes from somewhere; C{None} for all of it.
-    @param check_admin: called before what manages the root, with a word for it, and where the request comes from; raises to refuse.
-        C{None} to refuse nothing.
+    @param permitted: gives the store for a request, by its source, limited to what the client is allowed; C{None} for no limits.
+    @param check_admin: called before operations that manage the root, with the name of the operation and the source of the
+        request; raises to refuse. C{None} to refuse nothing.
     @ivar resource: the top of its resource tree.
     """
 

@@ -54,7 +54,7 @@ _UNSIGNED = frozenset({"Preflight", "PostObject"})
 
 _WITH_BODIES = frozenset({"PUT", "POST"})
 
-#: Operations that take long, and so are counted; a form is by its handler, once it is known who has signed it.
+#: Operations that take long, and so are counted; the handler of forms counts them itself, once their signer is known.
 _TRANSFERS = frozenset(
     {"PutObject", "UploadPart", "AppendObject", "CopyObject", "UploadPartCopy", "CompleteMultipartUpload"}
 )
@@ -140,7 +140,7 @@ class S3Door:
             raise _located(error, request, bucket, key) from error
 
     def _call(self, request: DoorRequest, operation: str, bucket: str, key: str, query: Mapping[str, str]) -> Call:
-        """What a request asks for, of which nothing is verified yet."""
+        """The call of a request whose signature is not verified yet."""
         return Call(
             request,
             operation,

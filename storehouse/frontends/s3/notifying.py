@@ -1,5 +1,5 @@
 """
-What a bucket announces: C{?notification}. What becomes of it is in L{storehouse.storage.notifications}.
+The notification configuration of a bucket: C{?notification}. L{storehouse.storage.notifications} delivers the events.
 
 Source: C{PutBucketNotificationConfiguration} of Amazon's S3 API reference.
 """
@@ -35,7 +35,7 @@ _MOST = 512 << 10
 
 @handler("GetBucketNotificationConfiguration")
 async def get_bucket_notification_configuration(call: Call) -> Reply:
-    """What the bucket announces."""
+    """The notification configuration of the bucket."""
     data = await call.store.bucket_config(call.bucket, CONFIGURATION)
     rules = () if data is None else decode_rules(data)
     return Reply(200, document("NotificationConfiguration", *map(_written, rules)), XML)
@@ -79,7 +79,7 @@ async def put_bucket_notification_configuration(call: Call) -> Reply:
 def _rule(node: Node) -> Rule:
     """
     @raise S3Error: C{MalformedXML} for another form.
-    @raise BadRequest: for what cannot be.
+    @raise BadRequest: for values that are not possible.
     """
     if node.name == "EventBridgeConfiguration":
         raise S3Error(

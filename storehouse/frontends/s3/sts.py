@@ -31,10 +31,10 @@ _VERSION = "2011-06-15"
 #: Bytes of a form, and its fields.
 _MOST, _FIELDS = 32 << 10, 50
 
-#: Seconds that a key lasts if nobody says how long.
+#: Seconds that a key lasts by default.
 _USUAL = 3600
 
-#: What the service says where S3 says something else.
+#: Codes and statuses of this service for codes of S3 that it calls otherwise.
 _CODES: Mapping[str, tuple[str, int]] = {
     "InvalidAccessKeyId": ("InvalidClientTokenId", 403),
     "InvalidToken": ("InvalidClientTokenId", 403),
@@ -61,7 +61,7 @@ def is_for_sts(request: DoorRequest) -> bool:
 
 
 async def respond(call: Call) -> Reply:
-    """Serve a request of this service, whatever comes of it."""
+    """Serve a request of this service; failures become its error documents."""
     try:
         data = await call.read_body(_MOST)
         try:
@@ -80,7 +80,7 @@ async def respond(call: Call) -> Reply:
         serve, parameters = found
         for name in form:
             if name not in parameters:
-                # One that is left out here might have narrowed the key.
+                # Ignoring it could give the key more rights than were asked for.
                 raise _invalid(f"{name[:100]} is not a parameter of {action} here")
         result = serve(call, signed.user, form)
         parts = (element(f"{action}Result", result), element("ResponseMetadata", text("RequestId", call.request_id)))

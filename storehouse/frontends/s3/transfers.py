@@ -1,9 +1,9 @@
 """
-How many uploads are received at once, and copies made: each has files open, and bytes in memory that wait to be hashed.
+Limits how many uploads and copies run at once: each has files open, and bytes in memory that wait to be hashed.
 
 An address, a user and an access key each have a share (L{Shares<storehouse.core.budget.Shares>}), so that nobody keeps others out.
-Bodies that are small are not counted: they open no file before they are there. What goes on when its client has left, as a copy
-does, counts until it is over.
+Small bodies are not counted: they open no file before they have arrived. Work that continues after its client has left, as a copy
+does, counts until it ends.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ __all__ = ["Transfers"]
 
 class Transfers:
     """
-    Those of a door.
+    The uploads and copies of a door.
 
-    @param most: how many there may be.
-    @param memory: bytes of all that may wait to be hashed, about.
-    @ivar refused: how many were one too many.
+    @param most: how many may run at once.
+    @param memory: bytes that may wait to be hashed, of all of them, about.
+    @ivar refused: how many were refused.
     """
 
     def __init__(self, most: int = 1024, memory: int = 32 << 20) -> None:
@@ -45,8 +45,8 @@ class Transfers:
         """
         Count one as long as the block lasts.
 
-        @param is_form: whether strangers may send it, for the user who has signed a form: it counts for their address alone.
-        @raise TooManyUploads: if there are as many as may be, or as one of its holders may have.
+        @param is_form: whether it is a form, which others send for the user who signed it: it counts for their address alone.
+        @raise TooManyUploads: if the limit of the door, or the share of the address, user or key, is reached.
         """
         names = {"address": network_of(caller.address)}
         if not is_form:

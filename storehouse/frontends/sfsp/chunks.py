@@ -97,8 +97,8 @@ class Chunks:
     The chunks of files, each of them an object.
 
     @param directory: where lists of many IDs may wait for those who read them.
-    @param permitted: gives the store as a client may use it that comes from somewhere (the C{source} of the methods): by default
-        all of it.
+    @param permitted: gives the store for a client, by its source (the C{source} of the methods), limited to what it is allowed;
+        C{None} for no limits.
     """
 
     def __init__(

@@ -274,7 +274,7 @@ class Gate:
         return visitor
 
     def refused(self, request: StreamingRequest, error: Exception, action: str, user: str = "") -> None:
-        """Report that a request was refused by what it authenticates with, or lacks; never what it has of that, which may be a secret."""
+        """Report that authentication was refused, or is missing; without the credentials, which may be secret."""
         what = f"{action} ({type(error).__name__})"
         self.audit(AccessDecided("https", user, request.source, what, _place(request), False))
 

@@ -143,7 +143,7 @@ def _wish_in(fields: Mapping[str, Any]) -> _Wish:
 
 
 def _rights_in(fields: Mapping[str, Any]) -> Rights | None:
-    """What a link is to give: C{permissions}, as a list or with commas between, on C{bucket} and on keys that begin with C{name}."""
+    """The rights that a link is to give: C{permissions} (a list, or separated by commas) on keys of C{bucket} that begin with C{name}."""
     permissions, bucket, prefix = fields.get("permissions"), fields.get("bucket", UPLOADS), fields.get("name", "")
     if permissions is None:
         if "bucket" in fields:

@@ -49,7 +49,7 @@ _CORS = document(
 )
 _CRC = "x-amz-checksum-crc32"
 
-#: What has a response, whatever it is, and leaves the connection at a request's beginning, or closes it.
+#: Requests after whose responses another can follow, or the connection is closed.
 PLAIN: dict[str, bytes] = {
     "put": signed("PUT /box/b", b"some text"),
     "put with all": signed(
@@ -158,7 +158,7 @@ PLAIN: dict[str, bytes] = {
     "close in the midst": signed("GET /box/a") + signed("GET /box/a", None, "Connection: close") + signed("GET /"),
 }
 
-#: What must be refused, and after which nothing may be taken for a request.
+#: Malformed requests, behind which nothing must be taken for another.
 REFUSED = {
     name: data.replace(b"POST /append?id=a", b"PUT /box/z").replace(b"Host: x\r\n", b"Host: localhost\r\n")
     for name, data in REFUSED_BY_APPENDS.items()
@@ -243,7 +243,7 @@ class LaneTests(ComparingCase):
         self.assertEqual(self.slow.site.laned, 0)
 
     def test_which_way(self) -> None:
-        """What is plain takes the lane, and what is not does not."""
+        """Plain requests take the lane, others do not."""
         for name, laned in (
             ("put", 1), ("put with all", 1), ("put the largest of the lane", 1), ("put more", 0), ("expect", 0),
             ("chunked", 0), ("copy", 1), ("get large", 1), ("get range", 1), ("get nothing", 1), ("head", 1),
@@ -276,7 +276,7 @@ class LaneTests(ComparingCase):
         self.compare_objects()
 
     def test_refused(self) -> None:
-        """What is no request ends the connection, behind good ones too, and stores nothing."""
+        """A malformed request ends the connection, also behind good ones, and stores nothing."""
         good = signed("GET /box/a")
         for name, data in REFUSED.items():
             for pieces in ([data + _SMUGGLED], [good + data + _SMUGGLED], [data[:40], data[40:] + _SMUGGLED]):
@@ -306,7 +306,7 @@ class LaneTests(ComparingCase):
 
 
 class SignedTests(ComparingCase):
-    """Bodies of all forms, as they were signed, and as somebody on the way changed them."""
+    """Signed bodies of all forms, unchanged and tampered with."""
 
     def setUp(self) -> None:
         accounts = MemoryAccounts(clock=lambda: NOW)
@@ -485,7 +485,7 @@ class WaitingTests(S3Case):
         self.assertEqual(self.waiting, [])
 
     def test_failure(self) -> None:
-        """An unexpected failure is logged, and answered without its inside."""
+        """An unexpected failure is logged, and answered without its details."""
         connection = Connection(self.site)
         connection.send(signed("GET /box/a"))
         self.waiting[0].errback(ZeroDivisionError("inside"))

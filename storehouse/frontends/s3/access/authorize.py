@@ -141,7 +141,7 @@ async def authorize(call: Call) -> None:
 
 
 async def _check_nobody(call: Call) -> None:
-    """Refuse a list of keys that nobody has signed before it is read, where no key of it can be allowed: it may be of megabytes."""
+    """Refuse an unsigned list of keys before reading it, which may be megabytes, if none of them can be allowed."""
     state = await call.door.access.of(call.door.store, call.bucket)
     by_acl = state.has_acls and state.acl.allows("WRITE", Principal(None, ""), state.block.ignores_acls)
     if state.policy is None and not by_acl:
@@ -150,7 +150,7 @@ async def _check_nobody(call: Call) -> None:
 
 
 def _compares(call: Call) -> bool:
-    """Whether a change depends on more of what is there than that it is there."""
+    """Whether a change has a condition on the content of the object, not only on whether there is one."""
     if call.operation not in _CONDITIONAL or call.form is not None:
         return False
     match = call.header("If-Match")
@@ -161,7 +161,7 @@ def _compares(call: Call) -> bool:
 
 
 def _no_field(name: str) -> None:
-    """Of a request without any of those that are looked for."""
+    """The header fields of a request that has none of those that matter."""
 
 
 def _audit(call: Call, action: str, is_allowed: bool) -> None:
@@ -220,7 +220,7 @@ async def _authorize(call: Call, actions: tuple[str, ...]) -> None:
 
 async def _check_session(call: Call, user: User, actions: tuple[str, ...]) -> None:
     """
-    See to it that the policies of a temporary key allow all that a call is.
+    Check that the policies of a temporary key allow a call.
 
     @raise S3Error: C{AccessDenied}.
     """
@@ -252,7 +252,7 @@ async def _session_allows(call: Call, user: User, action: str) -> bool:
 
 
 def _narrowed(call: Call, allowed: _Allowed, action: str) -> PermittedStore:
-    """The store for a call that is authorized, except that it may only store what is new, or only replace what is there."""
+    """The store for a call that may only store new objects, or only replace existing ones."""
 
     async def may(permission: str, bucket: str, key: str, found: Bucket | None = None) -> bool:
         return {"put-new": allowed.new, "overwrite": allowed.replacing}.get(permission, True)
