@@ -19,6 +19,7 @@ from storehouse.core.highwayhash import IS_FAST
 from storehouse.core.jobs import IDisk
 from storehouse.core.keys.keyring import Keyring
 from storehouse.core.keys.vault import Vault
+from storehouse.core.names import UPLOADS
 from storehouse.core.stamps import STAMPS, Stamps
 from storehouse.errors import InvalidSetting, StorehouseError
 from storehouse.storage.dataspace.directory import Layout, names_in
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from storehouse.storage.accounts.local import LocalAccounts
 
 __all__ = [
-    "BUCKET",
     "hash_of",
     "make_accounts",
     "make_names",
@@ -47,9 +47,6 @@ __all__ = [
     "make_vault",
     "make_wormer",
 ]
-
-#: Where uploaded files go.
-BUCKET = "uploads"
 
 #: Objects that are looked at to see whether a keyring is theirs, and the most bytes of what tells of one.
 _SOME = 100
@@ -220,7 +217,7 @@ def make_resumable(
     """
     kept = ResumableSettings(
         os.path.join(settings.root, "resumable"),
-        BUCKET,
+        UPLOADS,
         settings.https.names,
         settings.https.max_size,
         settings.https.upload_expiry,

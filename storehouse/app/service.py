@@ -25,7 +25,6 @@ from storehouse.app.acting import acting_doors, managed, permitted, stream_right
 from storehouse.app.audit import Audit, CommandChanges, journal_of
 from storehouse.app.lifecycle import StorehouseService
 from storehouse.app.notifying import make_notices, make_targets
-from storehouse.app.sealing import BUCKET as UPLOADS
 from storehouse.app.sealing import (
     make_accounts,
     make_names,
@@ -40,6 +39,7 @@ from storehouse.config.shipping import StoreSettings
 from storehouse.core.budget import ByteBudget
 from storehouse.core.exits import Exits
 from storehouse.core.jobs import DiskThreads, deferred, whole
+from storehouse.core.names import UPLOADS
 from storehouse.core.native import MISSING
 from storehouse.core.platform import file_limit
 from storehouse.core.root import RootLock

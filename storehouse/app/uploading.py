@@ -16,10 +16,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from storehouse.app.lifecycle import StorehouseService
-from storehouse.app.sealing import BUCKET
 from storehouse.config import Settings
 from storehouse.core.budget import ByteBudget
 from storehouse.core.jobs import IDisk, deferred, settled
+from storehouse.core.names import UPLOADS
 from storehouse.core.tls.server import ServerTLS
 from storehouse.core.turns import Reactor
 from storehouse.errors import AlreadyExists
@@ -47,7 +47,7 @@ class _Bucket:
 
     async def _make(self) -> None:
         try:
-            await self._store.create_bucket(BUCKET)
+            await self._store.create_bucket(UPLOADS)
         except AlreadyExists:
             pass  # made by an earlier start, or by another door
 

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import attrs
 from twisted.logger import Logger
 
+from storehouse.core.names import UPLOADS
 from storehouse.errors import BadRequest, InvalidRange
 from storehouse.frontends.http.reply import OCTETS, MethodNotAllowed, Reply, json_reply
 from storehouse.frontends.http.request import Leaf, StreamingRequest, check_fields, decoded, parse_query, text_of
@@ -61,7 +62,7 @@ class Downloads(Leaf):
     takes_rest = True
 
     def __init__(
-        self, store: IObjectStore, gate: Gate, activity: Activity, listings: Listings, bucket: str = "uploads"
+        self, store: IObjectStore, gate: Gate, activity: Activity, listings: Listings, bucket: str = UPLOADS
     ) -> None:
         Leaf.__init__(self)
         self._store = store

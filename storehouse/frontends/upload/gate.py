@@ -20,6 +20,7 @@ from twisted.logger import Logger
 
 from storehouse.core.attempts import Attempts
 from storehouse.core.budget import network_of
+from storehouse.core.names import UPLOADS
 from storehouse.core.tls.contexts import peer_common_name
 from storehouse.errors import (
     BadRequest,
@@ -195,7 +196,7 @@ class Gate:
         self,
         accounts: IAccounts,
         store: IObjectStore,
-        bucket: str = "uploads",
+        bucket: str = UPLOADS,
         common_name: Callable[[ITransport | None], str] = peer_common_name,
         base_url: Callable[[], str] = str,
         refusals: RefusalLog | None = None,

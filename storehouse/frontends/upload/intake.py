@@ -40,7 +40,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from storehouse.core.budget import Shares
 from storehouse.core.jobs import IDisk, over
-from storehouse.core.names import candidates, claim, guessed_type
+from storehouse.core.names import UPLOADS, candidates, claim, guessed_type
 from storehouse.core.streams import Beside, BytesStream, GeneratorStream, IByteStream, Piece, stage
 from storehouse.errors import (
     AlreadyExists,
@@ -646,7 +646,7 @@ class Intake:
         disk: IDisk,
         max_size: int = 0,
         rule: str = "rename",
-        bucket: str = "uploads",
+        bucket: str = UPLOADS,
     ) -> None:
         self.store = store
         self.memory = memory

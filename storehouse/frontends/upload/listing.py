@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
+from storehouse.core.names import UPLOADS
 from storehouse.core.turns import breath
 from storehouse.errors import BadRequest
 from storehouse.frontends.http.reply import Reply, long_json_reply
@@ -44,9 +45,7 @@ class Listings:
     @param link_lifetime: the seconds for which a link may work, at most.
     """
 
-    def __init__(
-        self, store: IObjectStore, gate: Gate, bucket: str = "uploads", link_lifetime: float = 604800.0
-    ) -> None:
+    def __init__(self, store: IObjectStore, gate: Gate, bucket: str = UPLOADS, link_lifetime: float = 604800.0) -> None:
         self._store = store
         self._gate = gate
         self._bucket = bucket
