@@ -14,8 +14,8 @@ typedef struct {
     crc32c_function *update;
 } crc32c_implementation;
 
-/* Those that this machine has, the fastest first; ends with one without a name. The last real one is "portable". Not
- * thread-safe at its first call. */
+/* The implementations for this machine, the fastest first and "portable" last, and then one without a name. The first call
+ * is not thread-safe. */
 const crc32c_implementation *crc32c_implementations(void);
 
 #endif

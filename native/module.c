@@ -55,7 +55,7 @@ done:
 
 enum { LENGTH = 4, ENTRY = 32, CHECKED = 28 };
 
-/* For tests: what the next functions go by. */
+/* For tests: what the functions below compute. */
 static PyObject *crc32c_of(PyObject *module, PyObject *args) {
     Py_buffer data;
     const char *name;
@@ -128,7 +128,7 @@ static void close_batch(batch *of) {
     Py_XDECREF(of->copies);
 }
 
-/* Take the bytes of a payload, of an item or that item. What is no bytes object is copied to one. */
+/* Take the payload of an item. Anything but a bytes object is copied to one. */
 static int read_payload(batch *to, Py_ssize_t i, PyObject *payload) {
     char *data;
     Py_ssize_t size;

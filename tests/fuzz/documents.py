@@ -36,7 +36,7 @@ def try_bytes(data: bytes) -> None:
         return
     size, data = data[0] % 16 + 1, data[1:]
     whole, pieces = _play([data]), _play([data[at : at + size] for at in range(0, len(data), size)])
-    if (whole is None) != (pieces is None) or (whole and pieces and _told(whole) != _told(pieces)):
+    if (whole is None) != (pieces is None) or (whole and pieces and _content(whole) != _content(pieces)):
         raise AssertionError(f"in pieces of {size}: {whole} {pieces}")
     if whole is None:
         return
@@ -49,10 +49,10 @@ def try_bytes(data: bytes) -> None:
         if b":" not in data and ":".encode("utf-16-le") not in data:
             raise AssertionError(f"it is refused elsewhere: {error}") from None
         return
-    if _told(whole) != _told_elsewhere(found):
-        raise AssertionError(f"{_told(whole)} is elsewhere {_told_elsewhere(found)}")
+    if _content(whole) != _content_elsewhere(found):
+        raise AssertionError(f"{_content(whole)} is elsewhere {_content_elsewhere(found)}")
     written = _written(whole).encode()
-    if _told(parse(written, whole.name)) != _told(whole):
+    if _content(parse(written, whole.name)) != _content(whole):
         raise AssertionError(f"written and read again: {written!r}")
 
 
@@ -67,14 +67,14 @@ def _play(pieces: list[bytes]) -> Node | None:
         return None
 
 
-def _told(node: Node) -> Any:
-    return node.name, node.text, [_told(each) for each in node.children]
+def _content(node: Node) -> Any:
+    return node.name, node.text, [_content(each) for each in node.children]
 
 
-def _told_elsewhere(node: Any) -> Any:
+def _content_elsewhere(node: Any) -> Any:
     name = node.tag.rpartition("}")[2].rpartition(":")[2]
     own = (node.text or "") + "".join(each.tail or "" for each in node)
-    return name, own, [_told_elsewhere(each) for each in node]
+    return name, own, [_content_elsewhere(each) for each in node]
 
 
 def _written(node: Node) -> str:

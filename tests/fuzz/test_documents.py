@@ -22,6 +22,6 @@ class DocumentFuzzTests(FuzzTestsMixin, SynchronousTestCase):
     )  # fmt: skip
 
     def test_it_would_be_found(self) -> None:
-        """The harness itself tells what is wrong: here, a reader that loses text."""
+        """The harness finds a reader that loses text."""
         self.patch(_Reader, "_characters", lambda reader, data: reader._texts[-1].append(data[:1]))
         self.assertRaises(AssertionError, try_bytes, SEEDS[0])

@@ -36,6 +36,6 @@ class NotificationFuzzTests(FuzzTestsMixin, SynchronousTestCase):
     most = 2
 
     def test_it_would_be_found(self) -> None:
-        """The harness itself tells what is wrong."""
+        """The harness finds a rule that matches everything."""
         self.patch(Rule, "matches", lambda *asked: True)
         self.assertRaises(AssertionError, try_bytes, SEEDS[2])

@@ -28,7 +28,7 @@ class SignatureFuzzTests(FuzzTestsMixin, SynchronousTestCase):
             self.assertRaises(self.failureException, try_bytes, seed)
 
     def test_it_would_be_found(self) -> None:
-        """The harness itself tells what is wrong: here, chunks that are taken apart where pieces end."""
+        """The harness finds chunks that are taken apart where pieces end."""
         self.patch(Unframing, "feed", lambda unframing, piece: [piece])
         self.patch(Unframing, "end", lambda unframing: None)
         self.assertRaises(AssertionError, try_bytes, b"\4\3" + b"x" * 12)

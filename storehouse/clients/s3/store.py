@@ -701,7 +701,7 @@ class S3ObjectStore(Uploads):
 
     @deferred
     async def set_versioning(self, bucket: str, state: str) -> Bucket:
-        """Not yet of this client."""
+        """Not supported: this client does not reach versions."""
         raise NotSupported("this client does not reach the versions of a bucket")
 
     @deferred
@@ -714,7 +714,7 @@ class S3ObjectStore(Uploads):
         version_marker: str = "",
         limit: int = 1000,
     ) -> VersionListing:
-        """Not yet of this client."""
+        """Not supported: this client does not reach versions."""
         raise NotSupported("this client does not reach the versions of a bucket")
 
     @deferred

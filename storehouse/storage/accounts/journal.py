@@ -1,5 +1,5 @@
 """
-Changes of access that commands have made while no service ran: kept until a service tells its audit of them.
+Changes of access that commands have made while no service ran: kept until a service adds them to its audit.
 
 C{ROOT/audit/changes.log} has one JSON object with a checksum a line (L{storehouse.core.checksummed}). The first of a change is
 on disk before the change is made, the second, with the same C{id}, after it::

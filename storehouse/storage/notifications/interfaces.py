@@ -42,12 +42,12 @@ class INotices(Interface):
         """
         L{settle} those that the last process left, before other changes are made. Never fails.
 
-        @param names: tells what keys have, now and later.
+        @param names: where keys are looked up, now and later.
         """
 
     def configure(bucket: str, data: bytes | None) -> Deferred[None]:
         """
-        Have a bucket announce by other rules, which this checks and keeps, and send a test event to each destination.
+        Check and replace the rules of a bucket, and send a test event to each destination.
 
         @param data: as L{encode_rules<storehouse.storage.notifications.values.encode_rules>} makes it; C{None} for none.
         @return: fires when it is durable. Fails with C{BadRequest}, or as the namespace does.

@@ -20,10 +20,10 @@ _VERSIONS = {"ObjectTagging": "2.3", "ObjectAcl": "2.3"}
 @attrs.frozen
 class Circumstances:
     """
-    Who changes something, and when.
+    Who makes a change, and when.
 
     @ivar time: seconds since 1970 UTC.
-    @ivar user: empty for nobody.
+    @ivar user: empty for an anonymous request.
     @ivar address: of the client; empty if it has none.
     """
 

@@ -1,4 +1,4 @@
-"""An object store as somebody may use it, whose rights are limited."""
+"""An object store for a user with limited rights."""
 
 from __future__ import annotations
 

@@ -205,7 +205,7 @@ class DamageTests(VersionCase):
         self.flushLoggedErrors()
 
     def test_rows(self) -> None:
-        """Rows that are missing, too many or wrong are found, and made good."""
+        """Rows that are missing, too many or wrong are found, and repaired."""
         index = self.driven.namespace.upkeep.index
         older = version_row(entry(1), "a")
         for change in (
