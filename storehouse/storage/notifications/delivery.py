@@ -37,7 +37,7 @@ _POLL = 5.0
 #: Seconds before the second try, doubled before each further one, and the most.
 _PAUSE, _LONGEST = 1.0, 600.0
 
-#: The most seconds that a destination is left alone that takes nothing.
+#: The most seconds without a try at a destination that takes nothing.
 _LONGEST_REST = 30.0
 
 
@@ -234,9 +234,7 @@ class Delivery:
         now = self._now()
         if lane.failures > 1:
             # It is not the event.
-            lane.until = now + min(_LONGEST_REST, _PAUSE * 2 ** min(lane.failures - 2, 10)) * self._random.uniform(
-                0.5, 1.0
-            )
+            lane.until = now + self._pause(lane.failures - 1, _LONGEST_REST)
         if not queued.body or now - queued.since >= self._keep:
             lane.buried += 1
             self._log.error(
@@ -249,8 +247,12 @@ class Delivery:
             return
         if attempts == 1:
             self._log.warn("an event for {name} will be sent again: {reason}", name=lane.name, reason=reason)
-        pause = min(_LONGEST, _PAUSE * 2 ** min(attempts - 1, 20)) * self._random.uniform(0.5, 1.0)
-        await self._note(lane, lambda: file.put_off(number, attempts, now + pause, reason))
+        due = now + self._pause(attempts, _LONGEST)
+        await self._note(lane, lambda: file.put_off(number, attempts, due, reason))
+
+    def _pause(self, failures: int, longest: float) -> float:
+        """Seconds after so many failures."""
+        return min(longest, _PAUSE * 2.0 ** min(failures - 1, 20)) * self._random.uniform(0.5, 1.0)
 
     async def _note(self, lane: _Lane, work: Callable[[], object]) -> None:
         """Write down what became of an event; until that is done it is not sent again."""
