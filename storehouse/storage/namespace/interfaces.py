@@ -184,6 +184,11 @@ class VersionPage:
     next_version_marker: str = ""
     damaged: Sequence[tuple[str, str]] = ()
 
+    @property
+    def next_markers(self) -> tuple[str, str] | None:
+        """C{key_marker} and C{version_marker} of the next page; C{None} if this is the last one."""
+        return None if self.next_key_marker is None else (self.next_key_marker, self.next_version_marker)
+
 
 @attrs.frozen
 class Page:

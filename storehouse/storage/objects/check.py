@@ -56,7 +56,7 @@ async def compare(pair: Pair, on_problem: Callable[[Problem], object], pace: Cal
             for each in page.versions:
                 if not each.entry.marker and (problem := await _difference(pair, bucket.name, each.key, each.entry)):
                     on_problem(problem)
-            after = None if page.next_key_marker is None else (page.next_key_marker, page.next_version_marker)
+            after = page.next_markers
             if not await pace(len(page.versions) * _COST):
                 return
 
@@ -184,7 +184,7 @@ class _Check:
                 if not each.entry.marker:
                     await self._version(bucket, each.key, each.entry)
                 self._step()
-            after = None if page.next_key_marker is None else (page.next_key_marker, page.next_version_marker)
+            after = page.next_markers
 
     async def _version(self, bucket: str, key: str, entry: Entry) -> None:
         id = entry.id

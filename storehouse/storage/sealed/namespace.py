@@ -172,7 +172,7 @@ class SealedNamespace:
             else:
                 found.append((key, each.key, entry, each.is_latest))
         self._index.put(bucket, found)
-        return None if page.next_key_marker is None else (page.next_key_marker, page.next_version_marker)
+        return page.next_markers
 
     def _unreadable(self, bucket: str, stored_key: str, reason: str) -> None:
         self._index.lose(bucket, stored_key)
