@@ -123,7 +123,7 @@ class InvalidRequest(BadRequest):
 
 
 class NotSupported(BadRequest):
-    """What is asked for cannot be had from whatever would have to do it: another server, or the protocol that it speaks."""
+    """The other server, or the protocol that it speaks, cannot do what the request needs."""
 
 
 class ChecksumMismatch(BadRequest):
@@ -201,8 +201,8 @@ class DeleteMarkerFound(NoSuchKey):
 
     @ivar version: the ID of the marker, as S3 shows it: C{null}, or its own.
     @ivar created: nanoseconds since 1970 UTC.
-    @ivar is_current: whether the key itself was asked for, of which the marker is the current version; otherwise the
-        marker was asked for by its ID.
+    @ivar is_current: whether the request named only the key, whose current version is the marker; otherwise it named
+        the marker by its ID.
     """
 
     def __init__(self, bucket: str, key: str, version: str, created: int, is_current: bool) -> None:
@@ -236,7 +236,7 @@ class NoSuchUpload(NotFound):
 
 
 class UploadGone(NotFound):
-    """There was such an upload; it expired, or was given up."""
+    """There was such an upload; it expired, or was aborted."""
 
 
 class NoSuchUser(NotFound):

@@ -33,7 +33,7 @@ def make_notices(
     on_failure: Callable[[StorehouseError], None] = lambda error: None,
 ) -> Notices:
     """
-    What announces changes of objects.
+    Make what announces changes of objects.
 
     @param vault: the keys by which the spool is encrypted; C{None} to leave it plain.
     """
@@ -58,7 +58,7 @@ def make_targets(
 def _target(
     settings: Settings, reactor: Reactor, log: IAppendLog | None, streams: Callable[[], IStreams], name: str, where: str
 ) -> ITarget:
-    # Imported here: most services announce nothing, and a client of HTTP is a part of what a start costs.
+    # Imported here: most services send no events, and the HTTP client would make each start slower.
     from storehouse.storage.notifications.targets import HTTPTarget, LogTarget, StreamTarget
 
     kind, _, rest = where.partition(":")

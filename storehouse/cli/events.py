@@ -1,4 +1,4 @@
-"""C{storehouse events}: what is not delivered yet, and what was given up."""
+"""C{storehouse events}: undelivered events, and dead letters."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class _Reading:
     A range of an object that is on its way, as a stream.
 
     @ivar length: bytes of the range.
-    @param explain: asks why the object cannot be had from a byte of the range on.
+    @param explain: finds out why the object cannot be read from a byte of the range on.
     """
 
     def __init__(self, client: Client, response: Response, explain: Callable[[int], None]) -> None:

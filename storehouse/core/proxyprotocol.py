@@ -66,7 +66,7 @@ class Decoded(NamedTuple):
     """
     @ivar size: how many bytes there were of a head.
     @ivar address: that it names; C{None} for that of the connection.
-    @ivar is_secure: whether the client speaks TLS with the proxy; C{None} if that is not said.
+    @ivar is_secure: whether the client speaks TLS with the proxy; C{None} if the header does not say.
     """
 
     size: int
@@ -204,7 +204,7 @@ class _Proxied(Protocol):
         if address is not None:
             transport.getPeer = lambda: address
         if decoded.is_secure is not None:
-            # TLS with us, above this, shows what it does not have of what is below it.
+            # TLS above this transport looks up here the attributes that it lacks.
             transport.proxied_tls = decoded.is_secure
         protocol = self._factory.wrapped.buildProtocol(transport.getPeer())
         if protocol is None:

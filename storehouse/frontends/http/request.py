@@ -909,7 +909,7 @@ def check_whole(request: DoorRequest) -> None:
 
 
 def accepts_html(request: DoorRequest) -> bool:
-    """Whether an answer is for people: who asks names C{text/html}, which programs do not; C{format} overrules."""
+    """Whether a response is for people: browsers accept C{text/html}, programs do not; C{format} overrules."""
     wanted = request.fields.get(b"format")
     if wanted is not None:
         if wanted not in (b"html", b"json"):

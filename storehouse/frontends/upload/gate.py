@@ -299,8 +299,8 @@ class Gate:
 
     async def _may(self, visitor: Visitor, bucket: str, key: str, *permissions: str) -> list[bool]:
         """
-        The decision of all doors, for each permission. A link can do what the user can who has signed it; one that gives rights,
-        what these allow of that.
+        The decision of all doors, for each permission. A link can do what the user who signed it can; if it gives rights, only what
+        these allow as well.
         """
         try:
             user = visitor.user or self._accounts.user_named(visitor.name)
@@ -320,8 +320,8 @@ class Gate:
         The condition by which a visitor can store an object in the door's own bucket: that of the request, and that the key has no
         object for those who cannot replace any, or that it has one for those who can do only that.
 
-        @raise Forbidden: if nothing is left; for a condition on an etag by a user who cannot read the object: whether it holds says what
-            that is.
+        @raise Forbidden: if nothing is left; for a condition on an etag by a user who cannot read the object: its result would tell
+            about the content.
         """
         if condition.etag not in (None, "*") and visitor.user is not None:
             (can_read,) = await self._may(visitor, self._bucket, key, "read")

@@ -96,7 +96,7 @@ MOST_BYTES = 1024
 
 _control = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]").search
 
-# Characters that only turn the direction of what follows: with them, a name reads otherwise than it is (Unicode
+# Characters that only change the direction of text: with them, a name looks like another one (Unicode
 # Technical Report 36, section 2.10.1). Letters of scripts that run from right to left are as good as others.
 _turning = re.compile(r"[\u202a-\u202e\u2066-\u2069]").search
 

@@ -254,7 +254,7 @@ class _Form:
         self._has_files = True
         key = key_for(filename, filename if self._keeps_folders else "")
         if key in self._keys and self._intake.rule == "replace":
-            # A directory, whose files lose their folders: nobody sends a file to replace it in the same breath.
+            # A directory, whose files lose their folders: no form means to replace its own files.
             raise AlreadyExists(f"the form has two files that would be stored as {key}: send it with folders=1")
         self._keys.add(key)
         head = FileHead(key, filename, "form", content_type=said_type(part.content_type, is_form=True))

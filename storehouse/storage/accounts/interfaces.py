@@ -386,8 +386,8 @@ class Grant:
     @ivar once: whether it works only once.
     @ivar nonce: 128 random bits in hex.
     @ivar user: the name of the user who signed it. When that user is disabled, the link is refused.
-    @ivar rights: what it allows, of what that user has a right to, if it is not for one method on a path: then C{method} and
-        C{path} are empty.
+    @ivar rights: for a link that gives rights: what it allows, within the rights of that user; C{method} and C{path} are then
+        empty.
     """
 
     method: str
@@ -500,8 +500,8 @@ class IAccounts(Interface):
         @param key_id: of the key that asks, if it is a lasting one.
         @param lifetime: seconds, from 900 to 43200.
         @param name: of the session: 2 to 64 of A-Z, a-z, 0-9 and C{_+=,.@-}; empty for none.
-        @param rights: all that it can do of what that key can.
-        @param policy: a document in JSON, which was checked, and must allow what is done as well.
+        @param rights: what it can do, within the rights of that key.
+        @param policy: a document in JSON, already checked, which must also allow each request.
         @raise BadRequest: if one of these cannot be one, or it is too much.
         @raise SignInRefused: if the user is disabled, or the key is none of that user's.
         """

@@ -30,7 +30,7 @@ __all__ = ["ChangeJournal", "Entry"]
 
 _NAME = "changes.log"
 
-#: The door that the changes are said to be of.
+#: The door in audit events of the changes.
 _DOOR = "command"
 
 

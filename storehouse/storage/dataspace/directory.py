@@ -244,7 +244,7 @@ class PartWriter:
 
     @property
     def fd(self) -> int:
-        """Its file, for those who copy into it."""
+        """Its file, to copy into."""
         return self._fd
 
     def write(self, pieces: Sequence[bytes | memoryview]) -> None:

@@ -590,7 +590,7 @@ class BlockStream(GeneratorStream):
                 if self._failure is not None:
                     raise self._failure
                 if self._reading is not None:
-                    # Who waits gets more at once: a thread that waits to be asked again verifies nothing.
+                    # A waiting reader gets more at once: a thread that waits for the next request verifies nothing.
                     self._read_size = min(2 * self._read_size, _MOST_READ)
                     await over(self._reading)
                 self._read_ahead()

@@ -68,8 +68,8 @@ class Entry:
     @ivar system: what the doors keep with it, apart from the metadata.
     @ivar marker: whether it is a delete marker: it has an ID, a time, and no bytes.
     @ivar versioned: whether it was stored while the versioning of the bucket was enabled. Otherwise it is the null version.
-    @ivar order: its place among the versions of its key, of which later ones have a greater one; 0 if that is C{created},
-        as it is unless the clock was set back. A namespace sets it, and C{versioned}.
+    @ivar order: its place among the versions of its key; later versions have greater ones; 0 stands for C{created},
+        which it is unless the clock was set back. A namespace sets it, and C{versioned}.
     """
 
     id: str

@@ -1,1 +1,1 @@
-"""Notifications: which changes of which objects are announced, to whom, and the spool that they wait in."""
+"""Notifications: the rules for events of buckets, the spool in which events wait, and their delivery."""

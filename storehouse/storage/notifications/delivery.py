@@ -1,8 +1,8 @@
 """
-Delivery: what is in the spool goes to its destination, each key's events one after the other, several keys at a time.
+Delivery of the events in the spool: for each key one after the other, for several keys at a time.
 
-An event that is not taken is tried again, later each time; one that is not taken for C{notify-keep} becomes a dead letter, and the
-next of its key has its turn.
+A delivery that fails is retried, after longer and longer delays. After C{notify-keep} the event becomes a dead letter, and the next
+event of its key is sent.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _BATCH = 64
 #: Seconds after which the spool is looked at in any case: commands may have changed it.
 _POLL = 5.0
 
-#: Seconds before the second try, doubled before each further one, and the most.
+#: Seconds before the first retry, doubled before each further one, and the most.
 _PAUSE, _LONGEST = 1.0, 600.0
 
 #: The most seconds without a try at a destination that takes nothing.
@@ -46,8 +46,8 @@ class _Lane:
     A destination.
 
     @ivar batch: events that were read, and are to be sent.
-    @ivar failures: how many tries failed since one did not.
-    @ivar until: when it is to be left alone until, seconds since 1970 UTC.
+    @ivar failures: how many attempts have failed in a row.
+    @ivar until: the time before which nothing is sent to it, seconds since 1970 UTC.
     """
 
     def __init__(self, name: str, target: ITarget) -> None:
@@ -67,9 +67,9 @@ class Delivery:
     A chore of the service.
 
     @param targets: the destinations by their names.
-    @param keep: seconds for which an event is tried to be delivered.
-    @param concurrency: events that are on their way to a destination at once.
-    @param random: makes the pauses between tries uneven.
+    @param keep: seconds for which delivery of an event is retried.
+    @param concurrency: events on their way to a destination at once.
+    @param random: varies the delays between attempts.
     """
 
     _log = Logger()
@@ -113,7 +113,7 @@ class Delivery:
 
     @deferred
     async def stop(self) -> None:
-        """End; what is on its way is sent again at the next start."""
+        """End; the next start repeats unfinished deliveries."""
         self._is_stopping = True
         for loop in self._loops:
             loop.cancel()
@@ -169,7 +169,7 @@ class Delivery:
 
     async def _begin_some(self, lane: _Lane) -> float:
         """Send what may be sent now. @return: seconds until there may be more."""
-        # One at a time while none is taken: it is seen soon enough that the next one is.
+        # One at a time while deliveries fail: the first success shows that it works again.
         while len(lane.running) < (1 if lane.failures else self._concurrency):
             rest = lane.until - self._now()
             if rest > 0:
@@ -179,7 +179,7 @@ class Delivery:
                 if not lane.batch:
                     return pause
             queued = lane.batch.pop(0)
-            # A coroutine of its own: its context is that of no request.
+            # A coroutine of its own, whose context belongs to no request.
             sending = Deferred.fromCoroutine(self._deliver(lane, queued))
             if not sending.called:
                 lane.running[queued.number] = sending
@@ -255,7 +255,7 @@ class Delivery:
         return min(longest, _PAUSE * 2.0 ** min(failures - 1, 20)) * self._random.uniform(0.5, 1.0)
 
     async def _note(self, lane: _Lane, work: Callable[[], object]) -> None:
-        """Write down what became of an event; until that is done it is not sent again."""
+        """Record the outcome of a delivery; the event is not sent again before that."""
         while True:
             try:
                 await finished(self._spool.do(work))

@@ -1,4 +1,4 @@
-"""What the object store reports changes to, and what events are sent to."""
+"""The interfaces that the object store reports changes to, and that events are sent to."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class INotices(Interface):
     """
     Announces changes of objects.
 
-    A change is noted before it is made, together with the event that says it, and the note is on disk by then. If the process ends
-    before it is known whether the change was made, the next start looks: what was made, or may have been, is announced. So a change
-    that was acknowledged is, and one that was made and not acknowledged is, too.
+    Before a change is made, its event is on disk. If the process ends before the event is marked as ready, the next start looks
+    whether the change was made, and announces it if it was, or may have been. So every change that was
+    made is announced, whether or not it was acknowledged.
     """
 
     silent: Container[str] = Attribute("buckets that are known to announce nothing")
@@ -28,7 +28,7 @@ class INotices(Interface):
         """
         Note changes that are about to be made; the caller holds their keys.
 
-        @return: fires with what L{settle} takes, for those that are announced, once the notes are on disk. Fails with
+        @return: fires with what L{settle} takes, for changes with events, once the events are on disk. Fails with
             C{Unavailable} if there is no room for them, or C{StorageFailed}.
         """
 
@@ -36,11 +36,11 @@ class INotices(Interface):
         """The changes were made: announce them."""
 
     def settle(numbers: Sequence[int]) -> Deferred[None]:
-        """It is not known whether changes were made: look, and announce those that were. Never fails."""
+        """It is unknown whether changes were made: find out, and announce those that were. Never fails."""
 
     def recover(names: INamespace) -> Deferred[None]:
         """
-        L{settle} those that the last process left, before other changes are made. Never fails.
+        L{settle} the changes that the last process left open, before other changes are made. Never fails.
 
         @param names: where keys are looked up, now and later.
         """
@@ -63,7 +63,7 @@ class ITarget(Interface):
     def send(number: int, body: bytes) -> Deferred[None]:
         """
         @param number: the same if it is sent again.
-        @return: fires when the other side has it for good. Fails with any C{StorehouseError}, and is tried again.
+        @return: fires when the other side has it for good. Fails with any C{StorehouseError}; it is retried then.
         """
 
     def close() -> Deferred[None]:

@@ -1,4 +1,4 @@
-"""Which changes are announced: rules of buckets, and notes of changes that are about to be made."""
+"""Decides which changes are announced, by the rules of buckets, and writes their events before they are made."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Notices:
     @param destinations: their names.
     @param region: as events say it.
     @param clock: seconds since 1970 UTC.
-    @ivar woken: called when a destination has something to be sent, with its name.
+    @ivar woken: called with the name of a destination that has an event to send.
     """
 
     _log = Logger()

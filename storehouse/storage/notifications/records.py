@@ -20,7 +20,7 @@ _VERSIONS = {"ObjectTagging": "2.3", "ObjectAcl": "2.3"}
 @attrs.frozen
 class Circumstances:
     """
-    Who makes a change, and when.
+    The user, address and time of a change.
 
     @ivar time: seconds since 1970 UTC.
     @ivar user: empty for an anonymous request.
@@ -38,7 +38,7 @@ def event_of(change: Change, rule: Rule, number: int, about: Circumstances, owne
     @param number: higher than that of all events before.
     @param owner: of the bucket.
     """
-    # Keys are written as in a form, but for slashes.
+    # Keys are form-encoded, except slashes.
     thing: dict[str, object] = {"key": quote_plus(change.key.encode("utf-8", "surrogatepass"), safe="/")}
     what = change.name.partition(":")[0]
     if what == "ObjectCreated":
@@ -72,7 +72,7 @@ def event_of(change: Change, rule: Rule, number: int, about: Circumstances, owne
 
 
 def test_event(bucket: str, about: Circumstances) -> bytes:
-    """What a destination gets when a bucket begins to announce to it."""
+    """The event that a destination gets when a bucket is configured to use it."""
     return _encoded(
         {
             "Service": "Amazon S3",

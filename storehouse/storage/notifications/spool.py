@@ -1,8 +1,8 @@
 """
 The spool: events that are not delivered yet, in SQLite (docs/formats/events.md).
 
-What is asked for at the same time is committed together, with one sync. C{storehouse events} works on the file as well, also while
-a service runs.
+Concurrent operations are committed together, with one sync. C{storehouse events} works on the file as well, with or without a
+running service.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["Census", "Spool", "SpoolFile"]
 
 _VERSION = 1
 
-#: What is committed together, at most.
+#: The most operations of one commit.
 _GROUP = 256
 
 #: Seconds to wait for another process that works on the file.
@@ -55,9 +55,9 @@ class Census:
     """
     What a destination has in the spool.
 
-    @ivar waiting: events that are to be delivered.
-    @ivar dead: those that were given up.
-    @ivar oldest: when the oldest that waits was noted, seconds since 1970 UTC; 0.0 if none does.
+    @ivar waiting: events to deliver.
+    @ivar dead: dead letters.
+    @ivar oldest: when the oldest waiting event was written, seconds since 1970 UTC; 0.0 if there is none.
     """
 
     waiting: int = 0
@@ -67,8 +67,8 @@ class Census:
 
 class SpoolFile:
     """
-    The file. All methods wait for the disk, and may raise C{sqlite3.Error}; those that change something are called within
-    L{together}, but for L{open} and L{close}.
+    The file. All methods wait for the disk, and may raise C{sqlite3.Error}. Methods that change something are called within
+    L{together}, except L{open} and L{close}.
 
     @param path: its path; the directory is made with it.
     @param cipher: encrypts what names objects; C{None} to keep it plain.
@@ -192,7 +192,7 @@ class SpoolFile:
         return int(row[0])
 
     def insert(self, number: int, destination: str, change: Change | None, body: bytes, now: float) -> None:
-        """Note an event; one of no change is ready at once."""
+        """Write an event; one without a change is ready at once."""
         document = {"change": None if change is None else attrs.asdict(change), "body": body.decode()}
         data = json.dumps(document, separators=(",", ":")).encode()
         if self._cipher is not None:
@@ -214,7 +214,7 @@ class SpoolFile:
         return "" if row is None else row[0]
 
     def revive(self, number: int, now: float) -> bool:
-        """Have a dead letter delivered again. @return: whether there is one of that number."""
+        """Deliver a dead letter again. @return: whether there is one of that number."""
         row = self._open.execute("SELECT 1 FROM events WHERE number = ? AND state = ?", (number, DEAD)).fetchone()
         if row is None:
             return False
@@ -223,7 +223,7 @@ class SpoolFile:
         return True
 
     def _line_up(self, number: int, state: int) -> None:
-        """Have an event that is in this state delivered, behind what waits of the same key."""
+        """Queue an event that has this state, behind waiting events of the same key."""
         self._open.execute(
             "UPDATE events SET state = CASE WHEN lane <> X'' AND EXISTS (SELECT 1 FROM events AS other WHERE other.destination "
             f"= events.destination AND other.lane = events.lane AND other.state IN ({READY}, {BEHIND})) THEN {BEHIND} ELSE {READY} "
@@ -232,11 +232,11 @@ class SpoolFile:
         )
 
     def remove(self, number: int) -> bool:
-        """It was delivered, or is to be dropped. @return: whether it was there."""
+        """Remove a delivered or dropped event. @return: whether it was there."""
         return self._leave(number, dead=False)
 
     def bury(self, number: int, attempts: int, error: str) -> bool:
-        """It is given up."""
+        """Make an event a dead letter."""
         self._open.execute("UPDATE events SET attempts = ?, error = ? WHERE number = ?", (attempts, error, number))
         return self._leave(number, dead=True)
 
@@ -271,7 +271,7 @@ class SpoolFile:
 
     def due(self, destination: str, now: float, limit: int) -> tuple[list[Queued], float]:
         """
-        What is to be delivered now, at most so many, each of another key.
+        Events to deliver now, at most so many, each of another key.
 
         @return: these; and when the first one of the others is, seconds since 1970 UTC, 0.0 if there is none.
         """
@@ -294,7 +294,7 @@ class SpoolFile:
         return [self._read(row) for row in rows]
 
     def intended(self) -> list[Queued]:
-        """Those of changes of which it is not known whether they were made."""
+        """Events of changes that may or may not have been made."""
         rows = self._open.execute(f"SELECT {_COLUMNS} FROM events WHERE state = {INTENDED} ORDER BY number").fetchall()
         return [self._read(row) for row in rows]
 
@@ -335,7 +335,7 @@ class SpoolFile:
         return found
 
     def revive_all(self, destination: str, numbers: Iterable[int], now: float) -> int:
-        """Have dead letters delivered again: those of these numbers, or all of a destination, or all. @return: how many."""
+        """Deliver dead letters again: those of these numbers, or all of a destination, or all. @return: how many."""
         wanted = list(numbers) or [each.number for each in self.listed(destination, only_dead=True)]
         return sum(self.revive(number, now) for number in wanted)
 
@@ -351,7 +351,7 @@ class SpoolFile:
 
 class Spool:
     """
-    The file, from the reactor's thread: what is asked for while the disk is busy is done together.
+    The file, from the reactor's thread: operations that come while the disk is busy are done together.
 
     @param on_failure: called once, with what it failed with for good.
     @param max_size: bytes of its events.
@@ -450,7 +450,7 @@ class Spool:
         return failed
 
     async def closed(self) -> None:
-        """Do what was asked for, and close the file."""
+        """Finish all operations, and close the file."""
         while self._is_working and self._working is not None:
             await settled(self._working)
         await finished(self._disk.run(self.file.close))

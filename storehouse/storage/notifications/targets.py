@@ -1,7 +1,7 @@
 """
 Where events are sent: an HTTP endpoint, a prefix of the append log, a stream of archives.
 
-Requests to endpoints are signed as the specification Standard Webhooks has it: C{webhook-id} (the same for each try),
+Requests to endpoints are signed as Standard Webhooks specifies: C{webhook-id} (the same for each try),
 C{webhook-timestamp}, and C{webhook-signature}, HMAC-SHA256 of the two and the body, with dots between.
 """
 
@@ -51,10 +51,10 @@ def signature(key: bytes, id: str, timestamp: str, body: bytes) -> str:
 @implementer(ITarget)
 class HTTPTarget:
     """
-    An endpoint that takes a POST for each event. Any status of 2xx says that it has it.
+    An endpoint that gets a POST for each event. Any status of 2xx means that the event is delivered.
 
-    @param secret: what requests are signed by.
-    @param timeout: seconds without progress, and half of those that a request may take as a whole.
+    @param secret: signs requests.
+    @param timeout: seconds without progress; a request may take twice as long as a whole.
     @param ca_file: certificate authorities to trust, in PEM; empty for those of the system.
     """
 

@@ -38,7 +38,7 @@ __all__ = [
 #: What a bucket's rules are kept as.
 CONFIGURATION = "notification"
 
-#: What happens here, by what it happens to.
+#: The events that happen here, by their kind.
 EVENTS = {
     "ObjectCreated": ("Put", "Post", "Copy", "CompleteMultipartUpload"),
     "ObjectRemoved": ("Delete", "DeleteMarkerCreated"),
@@ -70,7 +70,7 @@ _ELSEWHERE = frozenset(
 #: The kinds of configurations, and the service that the ARN of each names.
 KINDS = {"Topic": "sns", "Queue": "sqs", "CloudFunction": "lambda"}
 
-#: States of an event: the change may not be made; the next of its key; one that comes later; given up.
+#: States of an event: the change may not have been made; the next of its key; behind another of its key; dead letter.
 INTENDED, READY, BEHIND, DEAD = range(4)
 
 MOST_RULES = 100
@@ -123,11 +123,11 @@ class Change:
     What is about to happen to a key.
 
     @ivar name: C{ObjectCreated:Put}.
-    @ivar id: of the version that the key then has, or does not have any more, or of which something else is known.
+    @ivar id: of the version that was created, removed, or changed in its metadata.
     @ivar size: of its bytes.
     @ivar etag: as the store has it.
     @ivar version: its ID, where the bucket has versions.
-    @ivar field: for what stays the same version: what is known then, of its system metadata ...
+    @ivar field: for a change of metadata: the field of the version's system metadata ...
     @ivar value: ... and its value; C{None} for none.
     """
 
@@ -148,9 +148,9 @@ class Queued:
     An event in the spool.
 
     @ivar number: unique, and higher than that of all before: what C{sequencer} says.
-    @ivar since: when it was noted, seconds since 1970 UTC.
-    @ivar attempts: how often it was tried to deliver it.
-    @ivar error: why it was not, the last time; empty for none.
+    @ivar since: when it was written, seconds since 1970 UTC.
+    @ivar attempts: attempts to deliver it.
+    @ivar error: why the last attempt failed; empty before.
     @ivar change: what it says; C{None} for a test event, or if it cannot be read here.
     @ivar body: what is sent; empty likewise.
     """
@@ -167,7 +167,7 @@ class Queued:
 
 
 def matching(rules: Iterable[Rule], change: Change) -> Rule | None:
-    """The rule that a change is announced by. No two are about the same."""
+    """The rule that matches a change. At most one does."""
     return next((rule for rule in rules if rule.matches(change.name, change.key)), None)
 
 
@@ -190,7 +190,7 @@ def destination_of(kind: str, arn: str) -> str:
 
 def make_rule(id: str, kind: str, arn: str, events: Sequence[str], filters: Sequence[tuple[str, str]]) -> Rule:
     """
-    A rule as it was asked for, checked by itself.
+    A rule from a request, checked by itself.
 
     @param filters: C{prefix} and C{suffix}, in any case, with their values.
     @raise BadRequest: if it is none.
@@ -220,7 +220,7 @@ def make_rule(id: str, kind: str, arn: str, events: Sequence[str], filters: Sequ
     return Rule(id, kind, arn, tuple(dict.fromkeys(events)), values.get("prefix", ""), values.get("suffix", ""))
 
 
-#: Each event that can be asked for, with those that it stands for.
+#: Each event that a rule can name, with the events that it stands for.
 _KNOWN = {
     **{f"s3:{what}:*": frozenset(f"{what}:{how}" for how in hows) for what, hows in EVENTS.items()},
     **{f"s3:{what}:{how}": frozenset({f"{what}:{how}"}) for what, hows in EVENTS.items() for how in hows},
@@ -231,8 +231,8 @@ def check_rules(rules: Sequence[Rule], destinations: Collection[str]) -> None:
     """
     Check rules together.
 
-    @param destinations: the names of those that there are.
-    @raise BadRequest: if two are about the same event of the same key, or one is for a destination that is not there.
+    @param destinations: the names of all destinations.
+    @raise BadRequest: if two match the same event of the same key, or one names an unknown destination.
     """
     if len(rules) > MOST_RULES:
         raise BadRequest(f"A bucket has at most {MOST_RULES} notification configurations")

@@ -192,7 +192,7 @@ class Pair:
         return info_of(key, entry, self.names.versioning(bucket) != OFF, is_latest)
 
     async def info_of_version(self, bucket: str, key: str, entry: Entry, version: str | None) -> ObjectInfo:
-        """L{info_of}, of what was looked up so."""
+        """L{info_of}, for the result of a look-up."""
         is_latest = version is None or await self.latest_of(bucket, key) == entry.version
         return self.info_of(bucket, key, entry, is_latest)
 
@@ -356,7 +356,7 @@ class Pair:
         return Change(name, bucket, key, entry.id, max(0, entry.size), entry.etag, version, field, value)
 
     def _described(self, bucket: str, key: str, entry: Entry, changes: Mapping[str, str | None]) -> Sequence[Change]:
-        """Of what is to be known of an object, what is announced."""
+        """The changes of metadata that have events."""
         version = self._old_version(bucket, entry)
         return [
             self._change(

@@ -82,7 +82,7 @@ class PermittedStore:
     is.
 
     @param decided: called with a permission, bucket, key, and whether that was allowed.
-    @param who: whose rights these are, for texts.
+    @param who: the user, for messages.
     """
 
     def __init__(
@@ -239,7 +239,7 @@ class PermittedStore:
         note: Callable[[], str] | None = None,
         system: Callable[[ObjectInfo | None], System] | None = None,
     ) -> ObjectInfo:
-        """See C{IObjectStore}. Bytes at the end of what is there replace it, and where nothing is they are new: it needs both."""
+        """See C{IObjectStore}. An append replaces an object or stores a new one, so it needs both permissions."""
         for permission in _STORING:
             await self._check(permission, bucket, key)
         await self._check_condition(bucket, key, condition)
