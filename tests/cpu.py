@@ -14,10 +14,10 @@ from time import thread_time
 
 __all__ = ["TRIES", "assert_cpu", "cpu_of", "slowness"]
 
-#: How often something is tried before it is said to take too long.
+#: Attempts before a measurement counts as too long.
 TRIES = 6
 
-#: Seconds that L{_known} takes on a machine that bounds are meant for.
+#: Seconds that L{_known} takes on the machine that the bounds are meant for.
 _USUAL = 0.0032
 
 

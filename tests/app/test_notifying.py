@@ -58,7 +58,7 @@ class TargetTests(SynchronousTestCase):
         self.refused(self.settings("all=archive:events"), "no [archive.streams.events]")
 
     def test_credential(self) -> None:
-        """Of systemd."""
+        """A credential of systemd."""
         self.write(f"{self.secrets}/notify-hooks")
         self.patch(os, "environ", {**os.environ, "CREDENTIALS_DIRECTORY": self.secrets})
         settings = load_settings({"notify": "hooks=https://127.0.0.1/a"})

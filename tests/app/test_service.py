@@ -499,7 +499,7 @@ class MakeServiceTests(SynchronousTestCase):
             self.assertEqual(guard.knows(b"files.example"), name == "https")
 
     def test_few_files(self) -> None:
-        """No door has so many connections and uploads that none are left for the others."""
+        """No door can take all connections and uploads from the others."""
         self.patch(service_module, "file_limit", lambda: 1024)
         with capturedLogs() as logs:
             service = self.make(**{"https-max-uploads": "9"})

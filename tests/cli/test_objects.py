@@ -389,7 +389,7 @@ class LocalVerbTests(VerbTests, VerbCase):
         self.run_command("ls", "--config", "/none", status=2)
 
     def test_versions(self) -> None:
-        """All that a key had, under IDs; without --versions what it has."""
+        """All versions of a key, with their IDs; without --versions only the current one."""
         self.said("mb", "box")
         path = os.path.join(self.root, "namespace", "buckets", "box", "bucket.versioning.json")
         with open(path, "wb") as file:

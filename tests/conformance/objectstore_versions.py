@@ -84,7 +84,7 @@ class VersionedStoreTestsMixin(StoreTestsMixin):
         await self.refused(BucketNotEmpty, self.store.delete_bucket("bucket"))
 
     async def test_never_versioned(self) -> None:
-        """A bucket that has none shows none; its objects are named C{null} all the same."""
+        """A bucket without versions shows no version IDs; C{null} names its objects all the same."""
         await self.store.create_bucket("plain")
         info = await self.put("key", b"data", "plain")
         self.assertEqual(info.version, "")
@@ -302,7 +302,7 @@ class VersionedStoreTestsMixin(StoreTestsMixin):
         self.assertEqual([each.is_latest for each in removed], [False, True, True, True])
 
     async def test_set_system(self) -> None:
-        """Of any version, without another becoming the current one."""
+        """Any version can be changed; the current version stays."""
         first = await self.put("key", b"first", system={"tagging": "a=1"})
         second = await self.put("key", b"second")
         heard = self.listen()

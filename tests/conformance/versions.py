@@ -126,7 +126,7 @@ class VersionTestsMixin(NamespaceCase):
         return items
 
     async def ids(self, key: str) -> list[str]:
-        """The versions of a key, by what lists them and by what looks at them."""
+        """The versions of a key, by listings and by look-ups."""
         listed = [each[1] for each in await self.listed(prefix=key) if each[0] == key]
         try:
             self.assertEqual([each.id for each in await self.namespace.versions("bucket", key)], listed)
@@ -180,7 +180,7 @@ class VersionTestsMixin(NamespaceCase):
     # -- enabled -------------------------------------------------------------------------------
 
     async def test_kept(self) -> None:
-        """Every version stays, under its ID, in the order in which they were stored, whatever their times are."""
+        """Every version stays, under its ID, in the order of storing, whatever the times."""
         for number in (3, 1, 2):
             changed = await self.put("a", number)
             kept = changed.entry
@@ -200,7 +200,7 @@ class VersionTestsMixin(NamespaceCase):
             await self.refused(NoSuchVersion, self.namespace.look_up("bucket", "a", "abcd"))
             self.assertEqual(await self.namespace.usage("bucket"), Usage(1, 10, 2, 20, 0))
             await self.reopened()
-        # As it was given, it may carry what another version had.
+        # The caller's entry may have fields of another version.
         again = attrs.evolve(await self.namespace.look_up("bucket", "a"), id="abcd", order=7)
         self.assertGreater((await self.namespace.publish("bucket", "a", again)).current.rank, kept.rank)
 
@@ -220,7 +220,7 @@ class VersionTestsMixin(NamespaceCase):
         await self.refused(NoSuchVersion, self.namespace.unpublish("other", "a", NULL))
 
     async def test_marker(self) -> None:
-        """A key that is deleted does not exist, and has all that it had."""
+        """A deleted key does not exist, but keeps all its versions."""
         await self.put("a", 1)
         await self.put("b", 2)
         changed = await self.remove("a")
@@ -287,7 +287,7 @@ class VersionTestsMixin(NamespaceCase):
         return Deferred.fromCoroutine(self.remove(key, id))
 
     async def test_conditions(self) -> None:
-        """They see the current object; a marker is none."""
+        """They see the current object; a marker is not an object."""
         seen: list[str | None] = []
 
         def see(there: Entry | None) -> None:
@@ -312,7 +312,7 @@ class VersionTestsMixin(NamespaceCase):
         self.assertEqual(await self.listed(), before)
 
     async def test_refused(self) -> None:
-        """What a bucket that has versions, or has none, does not do."""
+        """Requests refused in buckets with versions, or without."""
         await self.put("a", 1)
         for state in (ENABLED, SUSPENDED):
             await self.namespace.set_versioning("bucket", state)
@@ -371,7 +371,7 @@ class VersionTestsMixin(NamespaceCase):
         self.assertEqual(await self.namespace.look_up("bucket", "a", entry(2).id), new)
 
     async def test_at_once(self) -> None:
-        """Many who store under one key all stay, and of many who want to be the first one is."""
+        """Concurrent writers to one key all leave a version; of several that require a new key, one succeeds."""
 
         def must_be_new(there: Entry | None) -> None:
             if there is not None:

@@ -178,7 +178,7 @@ class FactoryTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_tls(self) -> None:
-        """The transport keeps what was said of TLS, for the protocol above it."""
+        """The transport keeps the TLS field for the protocol above it."""
         peer = IPv4Address("TCP", "10.1.2.3", 5)
         transport = self.connect(peer, version_2(0x21, 0x11, V4_FIELDS + b"\x20\x00\x05\x01\0\0\0\0"))
         self.assertTrue(transport.proxied_tls)

@@ -180,7 +180,7 @@ class WholeStreamTests(Tests):
         self.assertEqual(seen, [b"abc", b"bc"])
 
     def test_failure(self) -> None:
-        """Of nothing that a step refused is a byte read, however often it is tried; later steps are not taken."""
+        """If a step refuses, no byte is read, however often that is tried, and later steps do not run."""
 
         def refuse(data: bytes) -> bytes:
             raise ValueError(data)

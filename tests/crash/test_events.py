@@ -1,4 +1,4 @@
-"""C{kill -9} while objects change that are announced, to an endpoint that is stubborn: each event arrives, in the order of its key."""
+"""C{kill -9} while objects change and an endpoint often fails: each event arrives, in order for each key."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TAGS = b"<Tagging><TagSet><Tag><Key>a</Key><Value>%d</Value></Tag></TagSet></Tag
 
 
 class KillTests(SynchronousTestCase):
-    """At least once, whatever ends when."""
+    """At least once, whenever a process ends."""
 
     def setUp(self) -> None:
         self.moods = Random(5)
@@ -114,7 +114,7 @@ class KillTests(SynchronousTestCase):
         self.check()
 
     def check(self) -> None:
-        """Compare what arrived with what was acknowledged, and with what is there."""
+        """Compare the delivered events with the acknowledged changes and with the objects."""
         self.assertEqual(self.receiver.wrong, [])
         bodies: dict[str, Any] = {}
         by_key: dict[str, list[dict[str, Any]]] = defaultdict(list)

@@ -71,7 +71,7 @@ class RaceTests(_House):
         return f"{target}?uploadId={upload}", body
 
     def each_condition(self, key: str) -> Iterator[tuple[str, dict[str, str]]]:
-        """For what stores: that there is nothing yet, and that there is still what was."""
+        """Conditions for writes: that there is no object yet, and that the object has not changed."""
         yield "If-None-Match", {"If_None_Match": "*"}
         yield "If-Match", {"If_Match": self.put(key, b"before")}
 

@@ -36,7 +36,7 @@ _TOPIC = (
     "<Event>s3:ObjectTagging:*</Event></TopicConfiguration>"
 )
 
-#: What a fuzzer may begin with: a byte that says what is read, the document or what is kept of it.
+#: Seeds: a first byte that selects the decoder, then a document or its stored form.
 SEEDS = [
     _seed(),
     _seed(_QUEUE),
@@ -71,7 +71,7 @@ def try_bytes(data: bytes) -> None:
 
 
 def _is_written(rule: Rule) -> bool:
-    """Whether XML can have all that it says: no spaces around names, no characters that it has not, no other ends of lines."""
+    """Whether XML can represent all of it: no spaces around names, no characters that XML lacks, no other line ends."""
     text = rule.id + rule.prefix + rule.suffix
     return bool(rule.id) and rule.id == rule.id.strip() and text.isprintable()
 

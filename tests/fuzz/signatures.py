@@ -43,7 +43,7 @@ _CRC = "x-amz-checksum-crc32c"
 _KEY = signing_key(b"wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", Scope("20130524", "us-east-1"))
 
 
-#: What a fuzzer may begin with: a byte that says what follows is, one that says how it is cut, and that.
+#: Seeds: a byte for the kind of input, a byte for how it is cut, and the input.
 SEEDS = [
     b"\0\0AWS4-HMAC-SHA256 Credential="
     + _CREDENTIAL

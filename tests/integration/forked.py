@@ -37,7 +37,7 @@ _IMPORTED = (
     "storehouse.cli",
 )
 
-#: Variables that Python reads when it starts, and that are heeded in a fork as well; C{PYTHON} is the Makefile's.
+#: Variables that Python reads when it starts, and that count in a fork as well; C{PYTHON} is the Makefile's.
 _HEEDED = frozenset({"PYTHON", "PYTHONPATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"})
 
 _PR_SET_CHILD_SUBREAPER = 36

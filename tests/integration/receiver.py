@@ -78,7 +78,7 @@ class Receiver:
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/hook"
 
     def stop(self) -> None:
-        """Take none any more."""
+        """Stop taking requests."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -90,7 +90,7 @@ class Receiver:
 
     @property
     def names(self) -> list[str]:
-        """Of each: C{NAME BUCKET/KEY}."""
+        """Each event as C{NAME BUCKET/KEY}."""
         return [
             f"{each['eventName']} {each['s3']['bucket']['name']}/{each['s3']['object']['key']}" for each in self.records
         ]

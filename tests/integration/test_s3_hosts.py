@@ -165,7 +165,7 @@ class BrowserHostTests(S3Case):
     options = ("--s3-domain", "localhost")
 
     def test_public(self) -> None:
-        """An object that everybody can read has an address that is easy to say."""
+        """A public object has a simple address."""
         client: Any = boto3.client(
             "s3",
             endpoint_url=self.house.endpoint,

@@ -50,7 +50,7 @@ class ParseHeadTests(SynchronousTestCase):
             self.assertIsNone(parse(b"Host: x", b"Content-Length: 4", b"Durability: os", line), line)
 
     def test_all_fields(self) -> None:
-        """If all are wanted, none is there twice."""
+        """If all are wanted, none comes twice."""
         block = b"\r\nHost: X:1\r\nRange: a\r\nX-Y:  z "
         fields = {b"host": b"X:1", b"range": b"a", b"x-y": b"z"}
         self.assertEqual(parse_head(block, None), Head(0, fields))

@@ -56,7 +56,7 @@ class BucketTests(S3Case):
         self.refused("BucketAlreadyOwnedByYou", "PUT /uploads", b"", user="root")
 
     def test_of_other_doors(self) -> None:
-        """A user makes no bucket that another door is going to store in: who owns it could read all that comes there."""
+        """A user cannot make a bucket that another door will store in: its owner could read everything stored there."""
         self.refused("BucketAlreadyExists", "PUT /chunks", b"")
         self.refused("NoSuchBucket", "GET /chunks?location")
         self.done("PUT /chunks", b"", user="root")

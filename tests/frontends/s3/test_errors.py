@@ -49,7 +49,7 @@ class ErrorTests(SynchronousTestCase):
             self.assertTrue(is_ours or said.code != "InternalError" or "Damaged" in str(kind.__mro__), kind)
 
     def test_markers(self) -> None:
-        """A key that is deleted is not there; a marker that is named cannot be read."""
+        """A deleted key is missing; a marker cannot be read by its ID."""
         for is_current, code, status in ((True, "NoSuchKey", 404), (False, "MethodNotAllowed", 405)):
             reply = error_reply(DeleteMarkerFound("box", "a", "00ff", 10**18, is_current))
             self.assertEqual(reply.status, status)

@@ -300,7 +300,7 @@ class LaneTests(ComparingCase):
     )
     @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
     def test_anything(self, parts: list[bytes], size: int) -> None:
-        # What follows completes a head that was left open, so that both know what they have.
+        # The next bytes complete an open head, so that both ways have whole requests.
         data = b"".join(parts) + b"\r\n\r\n\r\n\r\n" + _SMUGGLED + b"\r\n\r\n"
         self.compare(*(data[at : at + size] for at in range(0, len(data), size)))
 

@@ -322,7 +322,7 @@ class ResumableTests(MultipartCase):
         self.refused("NoSuchUpload", f"DELETE /uploads/film?uploadId={upload.id}")
 
     def test_start(self) -> None:
-        """A start takes an upload of S3 for none that was not begun to its end, whatever its metadata says."""
+        """A start never takes an upload of S3 for an unfinished upload of another door, whatever its metadata."""
         self.successResultOf(self.store.create_bucket("uploads"))
         self.done("POST /uploads/film?uploads", b"", "x-amz-meta-resumable: 1")
         self.successResultOf(self.store.begin_upload("uploads", "left", "", {"resumable": ["1"]}))

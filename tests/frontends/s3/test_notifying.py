@@ -59,7 +59,7 @@ class NotifyingTests(S3Case):
         self.done("PUT /box?notification", self.document(*rules))
 
     def say(self, code: str, text: str, *rules: str) -> None:
-        """What is said to a document, which changes nothing."""
+        """Responses to invalid documents, which change nothing."""
         said = self.refused(code, "PUT /box?notification", self.document(*rules))
         self.assertIn(text, said.value("Message"))
 
@@ -99,7 +99,7 @@ class NotifyingTests(S3Case):
             self.assertIn(word, put.body)
 
     def test_who_asks(self) -> None:
-        """Each event has the request that it comes of, whichever way that took."""
+        """Each event names its request, whichever path that took."""
         self.configure(rule())
         for user in ("ann", "bob"):
             for fields in ((), ("x-amz-meta-a: b",), ("Expect: 100-continue",)):

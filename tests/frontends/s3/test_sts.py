@@ -1,4 +1,4 @@
-"""Temporary keys through the whole door: botocore signs what is asked, and reads what is answered."""
+"""Temporary keys through the whole door: botocore signs the requests and reads the responses."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ROLE = "arn:aws:iam::000000000000:role/ann"
 
 
 class StsTests(S3Case):
-    """Of an administrator, whose rights nothing else narrows."""
+    """An administrator's key, which only the policy narrows."""
 
     def setUp(self) -> None:
         S3Case.setUp(self)

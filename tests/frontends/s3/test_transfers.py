@@ -43,7 +43,7 @@ class TransfersTests(SynchronousTestCase):
             ):
                 with self.assertRaises(TooManyUploads):
                     stack.enter_context(transfers.one(again))
-            # A form is not the user's who has signed it.
+            # A form does not count for the user who signed it.
             stack.enter_context(transfers.one(caller("ann", "198.51.100.1"), True))
             stack.enter_context(transfers.one(caller("bob", "203.0.113.1")))
             with self.assertRaisesRegex(TooManyUploads, "16 uploads"):
@@ -104,7 +104,7 @@ class DoorTests(S3Case):
         self.done("PUT /box/copy", b"", "x-amz-copy-source: box/a")
 
     def test_client_leaves(self) -> None:
-        """A copy goes on when its client has left, and counts until it is over."""
+        """A copy continues when its client has left, and counts until it ends."""
         going: list[Deferred[object]] = []
         copy = self.store.copy
 

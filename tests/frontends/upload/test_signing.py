@@ -350,7 +350,7 @@ class LinksTests(SigningCase):
         self.assertNotIn(b"<a>.txt", page.body)
 
     def test_rights(self) -> None:
-        """Of a folder, by JSON and by the form of the list; the URL is that of the list, or what names are put behind."""
+        """Links for a folder, by JSON and by the form of the list; the URL is that of the list, or one to add names to."""
         for wish, start, rights in (
             ({"permissions": ["list", "read"], "name": "a b/"}, "/download?prefix=a%20b/&rights=read,list&", "a b/"),
             ({"permissions": "read", "name": "a/"}, "/download/a/?rights=read&", "a/"),

@@ -29,7 +29,7 @@ class JournalTests(SynchronousTestCase):
         return [(each.action, each.resource, each.detail) for each in changes]
 
     def test_changes(self) -> None:
-        """In their order, with how each ended; nobody else can read them."""
+        """Changes come in order, each with its outcome; other users cannot read the file."""
         self.assertEqual(self.journal.read(), ([], 0))
         with self.journal.change("rotate", "ann") as entry:
             entry.done = "SHX"
@@ -46,7 +46,7 @@ class JournalTests(SynchronousTestCase):
         self.assertEqual(stat.S_IMODE(self.file.parent.stat().st_mode), 0o700)
 
     def test_before_the_change(self) -> None:
-        """It is there while the change is made; a process that ends then leaves it as one that perhaps was."""
+        """The entry is there while the change is made; if the process ends then, the change counts as possibly made."""
         with self.journal.change("disable", "ann"):
             during = self.file.read_bytes()
             self.assertEqual([each[2] for each in self.told()], ["at 2026-09-21T14:13:20Z (perhaps not done)"])

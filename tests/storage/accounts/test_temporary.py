@@ -1,4 +1,4 @@
-"""Tokens of temporary keys: only what was given out is taken, and for as long as what is behind it."""
+"""Tokens of temporary keys: only issued ones are valid, and only as long as the access key behind them."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class AccountsTests(SynchronousTestCase):
             self.assertFalse(user.may(permission, bucket))
 
     def test_no_more_than_s3(self) -> None:
-        """It is none for sessions, links and the management."""
+        """It does not work for sessions, links and management."""
         key = self.issue()
         user, secret = self.accounts.user_of_temporary(key.key_id, key.token)
         self.assertFalse(user.is_unlimited_admin)

@@ -1,4 +1,4 @@
-"""Versions on disk: what is written, what is damaged or lost, what they cost, and an index from before there were any."""
+"""Versions on disk: files, damage and loss, cost, and an index from before there were versions."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class FilesTests(VersionCase):
         )
 
     def test_rebuilt(self) -> None:
-        """An index that is made from the files has what the one before had."""
+        """An index rebuilt from the files equals the one before."""
         usage = now(self.driven.namespace.usage("bucket"))
         self.restart(without_index=True)
         self.assertEqual((self.listed(), now(self.driven.namespace.usage("bucket"))), (self.WHOLE, usage))
@@ -265,7 +265,7 @@ class CostTests(SynchronousTestCase):
         self.driven.namespace.upkeep.index.apply(changes)
 
     def test_listings(self) -> None:
-        """A page costs what it has, whatever number of markers and versions is passed over."""
+        """The cost of a page depends only on its content, not on the markers and versions passed over."""
         names = self.driven.namespace
         for n in range(10):
             self.driven.publish(f"z{n}", entry(n))
@@ -287,7 +287,7 @@ class CostTests(SynchronousTestCase):
             self.assertLess(many, 2 * few + 50, number)
 
     def test_one_key(self) -> None:
-        """A key with many versions: none but those concerned are looked at."""
+        """Of a key with many versions, only those concerned are read."""
         for n in range(200):
             self.driven.publish("a", entry(n))
         read: list[str] = []
@@ -369,7 +369,7 @@ class MigrationTests(SynchronousTestCase):
 
 
 class ChangeTests(SynchronousTestCase):
-    """Changes of a key that a full disk had no room for become one."""
+    """Changes of one key that a full disk had no room for are joined."""
 
     def test_after(self) -> None:
         def row(id: bytes, rank: int = 0) -> VersionRow:

@@ -138,5 +138,5 @@ class NoticesCase(SynchronousTestCase):
         self.target.answers += [RemoteUnavailable("not now") for _ in range(count)]
 
     def states(self) -> list[int]:
-        """Of what is in the spool."""
+        """What the spool contains."""
         return [each.state for each in self.spool.file.listed()]

@@ -34,7 +34,7 @@ class DeliveryTests(NoticesCase):
         self.assertEqual(self.states(), [])
 
     def test_order(self) -> None:
-        """Those of a key come in order, whatever fails; those of others do not wait for them."""
+        """Events of a key come in order, whatever fails; events of other keys do not wait for them."""
         first: Deferred[None] = Deferred()
         self.target.answers.append(first)
         for number in range(3):

@@ -197,7 +197,7 @@ class AnnouncedTests(NoticesCase):
         self.assertEqual(self.target.names, ["ObjectCreated:Put a", "ObjectCreated:Put b"])
 
     def test_damaged_rules(self) -> None:
-        """What cannot be read may have to announce a change: none is made until that is mended."""
+        """If the rules cannot be read, changes are refused until they are repaired."""
         self.make_bucket()
         self.successResultOf(self.names.set_bucket_config("box", CONFIGURATION, b"x"))
         self.notices.forget("box")
@@ -283,7 +283,7 @@ class KilledTests(NoticesCase):
             self.assertEqual(self.target.names, expected)
 
     def test_not_delivered(self) -> None:
-        """It waits for its delivery: that goes on."""
+        """It waits for its delivery, which continues."""
         self.refuse(2)
         self.put("a", b"new")
         self.put("a", b"newer")

@@ -106,7 +106,7 @@ class PermittedTests(SynchronousTestCase):
         self.refused(self.store.copy("box", "a", "other", "a"))
 
     def test_conditions(self) -> None:
-        """Whether an object has an etag is for those to know who can read it; that it is there, for all who change it."""
+        """A condition on an etag needs the right to read; one on existence only needs a right to change."""
         etag = self.successResultOf(self.inner.head("box", "a")).etag
         self.rights("put-new", "overwrite", "delete")
         for condition in (Condition(etag=etag), Condition(etag="other")):

@@ -110,7 +110,7 @@ class StandingTests(AuthorizeCase):
                 self.assertEqual(self.may(operation, "box", key, user), is_let, (operation, user))
 
     def test_lists_of_nobody(self) -> None:
-        """Many keys to delete are not read of those who cannot be allowed one; a policy or an ACL may allow some."""
+        """A list of keys to delete is not read if none of them can be allowed; a policy or an ACL may allow some."""
         document = b"<Delete><Object><Key>a</Key></Object></Delete>"
         md5 = "Content-MD5: " + b64encode(hashlib.md5(document).digest()).decode()
         for bucket in ("box", "shared"):

@@ -31,7 +31,7 @@ def rows(number: int) -> Any:
 
 
 def main() -> None:
-    """Writers that add at the same time, and that change the same row at the same time."""
+    """Concurrent writers that add rows, and that change the same row."""
     table = connect().create_table("rows", rows(0))
 
     def add(number: int) -> None:
@@ -47,7 +47,7 @@ def main() -> None:
         assert mine.equals(rows(number)), number
 
     def change(writer: int) -> int:
-        """Each adds to one row what it finds there; who was overtaken does so again, or fails."""
+        """Each reads one row and adds to it; a writer that was overtaken tries again, or fails."""
         mine, done = connect().open_table("rows"), 0
         for _ in range(CHANGES):
             try:

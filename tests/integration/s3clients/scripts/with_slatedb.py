@@ -40,7 +40,7 @@ def check(found: dict[bytes, bytes], kept: dict[bytes, bytes]) -> None:
 
 
 async def main() -> None:
-    """Rows that are written and read again, and writers that shut each other out."""
+    """Rows are written and read again, and writers shut each other out."""
     bucket = store()
     first = await DbBuilder("db", bucket).build()
     kept = {}
