@@ -69,7 +69,7 @@ class Notices:
 
     def start(self) -> None:
         """Open the spool, if there is one; in the caller's time. @raise StoreUnusable: if it cannot be used."""
-        self.spool.file.open(create=False)
+        self.spool.start()
 
     @deferred
     async def stop(self) -> None:

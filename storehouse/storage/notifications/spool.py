@@ -375,6 +375,15 @@ class Spool:
         self._is_working = False
         self._last = 0
 
+    def start(self) -> None:
+        """Open the file, if it is there; in the caller's time. @raise StoreUnusable: if it cannot be used."""
+        try:
+            self.file.open(create=False)
+        except sqlite3.Error as error:
+            raise StoreUnusable(
+                f"the spool {self.file.path} cannot be used ({error}): if it is damaged, move it away to begin a new one"
+            ) from error
+
     def number(self, now: float) -> int:
         """
         The number of a new event, once L{opened} has fired: microseconds since 1970, as far as the clock only goes forward.

@@ -205,6 +205,21 @@ class AnnouncedTests(NoticesCase):
         self.successResultOf(self.store.set_bucket_config("box", CONFIGURATION, None))
         self.put("a")
 
+    def test_damaged_spool(self) -> None:
+        """A start says which file cannot be used; without it there is a new one."""
+        self.make_bucket()
+        self.end()
+        for end in ("-wal", "-shm"):
+            self.assertFalse(os.path.exists(self.path + end))
+        with open(self.path, "wb") as file:
+            file.write(b"x" * 8192)
+        error = self.assertRaises(StoreUnusable, self.begin)
+        self.assertIn(self.path, str(error))
+        os.unlink(self.path)
+        self.begin()
+        self.put("a")
+        self.assertEqual(self.target.names, ["ObjectCreated:Put a"])
+
 
 class KilledTests(NoticesCase):
     """The process ends before a change is made, after it, and before anything of that is written down."""
