@@ -32,7 +32,7 @@ __all__ = ["fsck", "reindex"]
 async def fsck(opener: Opener, repair: bool, join: bool, as_json: bool, progress: bool) -> None:
     """
     Check that every key has its bytes, all bytes have a key, and the index has all keys. Nothing is changed without
-    --repair; for each problem is said what --repair does about it. Keys are never guessed, and nothing is removed:
+    --repair; for each problem it says what --repair does about it. Keys are never guessed, and nothing is removed:
     bytes without a key are moved to ROOT/recovered, with a note of where they were, and only if all else in the
     namespace is in order.
 

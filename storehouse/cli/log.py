@@ -89,7 +89,7 @@ class LogClient:
 
         @param of: C{("id", ID)} or C{("bucket", NUMBER)}.
         @param start: begin at the first record at or after this offset.
-        @param follow: go on as records arrive.
+        @param follow: continue as records arrive.
         """
         query: list[tuple[str, str | int]] = [*self._prefix, of]
         if start is not None:

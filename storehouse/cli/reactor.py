@@ -57,7 +57,7 @@ def run(work: Callable[[IReactorTime], Coroutine[Deferred[object], object, T]]) 
             working[0].cancel()
 
     reactor.callWhenRunning(begin)
-    # In another thread there are no signals to be had.
+    # Other threads get no signals.
     is_main = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGINT, lambda *args: reactor.callFromThread(interrupt)) if is_main else None
     try:

@@ -341,7 +341,7 @@ class S3Settings:
     @ivar endpoint: empty if none was given: then the door is opened at L{DEFAULT} if nothing else listens there.
     """
 
-    #: Where the door is if nobody says where.
+    #: Where the door is by default.
     DEFAULT = "tcp:9000:interface=127.0.0.1"
 
     endpoint: str = option(

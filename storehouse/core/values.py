@@ -195,7 +195,7 @@ def parse_hosts(value: object) -> frozenset[str]:
     """
     Names of hosts with commas between, or a list of them, in lower case; C{*.NAME} is all names below one, C{off} is none.
 
-    @raise ValueError: naming one that is none.
+    @raise ValueError: naming an invalid one.
     """
     if value is False or value == OFF:
         return frozenset()

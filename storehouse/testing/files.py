@@ -114,7 +114,7 @@ class FailingFiles(Files):
         @param skip: how many such calls succeed before.
         @param times: how many fail; C{None} for all.
         @return: this object.
-        @raise ValueError: for a method that is none, or cannot fail.
+        @raise ValueError: for an unknown method, or one that cannot fail.
         """
         for method in methods:
             if method not in CALLS:

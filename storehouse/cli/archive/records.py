@@ -58,7 +58,7 @@ class Records:
 
     @ivar skipped: how often something was.
     @ivar torn: bytes of torn tails that were met.
-    @param skip_damaged: go on behind damage, and with the next archive if that is all there is to do.
+    @param skip_damaged: continue behind damage, or else with the next archive.
     @param shown: progress, called with the number of bytes that were read; it makes room for lines.
     @param quiet: tell nothing.
     """

@@ -173,7 +173,7 @@ class ServerTLS:
         """
         Have a certificate, and begin to look for changes.
 
-        @raise InvalidSetting: if there is none to be had; the text names the file, and says why.
+        @raise InvalidSetting: if it cannot be read or made; the text names the file, and says why.
         """
         if self._context is None:
             self._begin()

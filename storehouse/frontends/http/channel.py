@@ -304,7 +304,7 @@ class DoorChannel(HTTPChannel):
 
     @property
     def closing(self) -> bool:
-        """Whether all is said and the connection only waits to be closed. With TLS the peer may continue to send."""
+        """Whether all is sent and the connection only waits to be closed. With TLS the peer may continue to send."""
         return bool(self.transport.disconnecting)
 
     def body_awaited(self) -> tuple[object, int, bool] | None:
@@ -586,7 +586,7 @@ class DoorChannel(HTTPChannel):
 
     def call_when_parsed(self, call: Callable[[], object]) -> None:
         """
-        Have the request go on once the parser has returned, which is soon: what it does then does not stand on the parser's
+        Have the request continue once the parser has returned, which is soon: what it does then does not stand on the parser's
         frames, nor finds it half-way through something.
         """
         self._due += (call,)
@@ -766,7 +766,7 @@ class DoorChannel(HTTPChannel):
             self.transport.bufferSize = size
 
     def checkPersistence(self, request: StreamingRequest, version: bytes) -> bool:
-        """Whether the connection may go on: HTTP/1.1, and neither side asked to close."""
+        """Whether the connection may continue: HTTP/1.1, and neither side asked to close."""
         if self._plans is _NO_PLANS:
             return False
         options: set[bytes] = set()

@@ -370,7 +370,7 @@ class MultipartReader:
 
     def feed(self, data: bytes) -> Iterator[Event]:
         """
-        Take the next bytes. What comes of them is made as it is asked for; all of it must be, before there are more.
+        Take the next bytes, and yield their results; take all of these before the next call.
 
         @raise MalformedBody: saying what is wrong. After that, nothing can be made of the rest.
         @raise TooLarge: if a limit is exceeded.
@@ -395,7 +395,7 @@ class MultipartReader:
 
     def finish(self) -> Iterator[Event]:
         """
-        There is no more. What comes of that is made as it is asked for; all of it must be.
+        End the input, and yield the last results; take all of them.
 
         @raise MalformedBody: if the last boundary has not come.
         """

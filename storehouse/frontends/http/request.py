@@ -353,7 +353,7 @@ _MAX_FIELDS = 64
 #: Bytes that are sent at once of what is held whole.
 _PIECE = 256 << 10
 
-#: A body of up to this many bytes that nobody wanted is read to its end, so that the connection can go on.
+#: A body of up to this many bytes that nobody wanted is read to its end, so that the connection can continue.
 _DRAINED = 64 * 1024
 
 

@@ -212,7 +212,7 @@ class DoorSite(server.Site):
     @ivar begin: called with each request when it begins, before anything of it is looked at.
     @ivar explain: makes the answer to a request that failed, of the request and the error.
     @ivar explain_refusal: makes that to what is not a request, or to a connection that is one too many.
-    @ivar end_answers: called when the door is to end: has those answers end that would go on by themselves.
+    @ivar end_answers: called when the door closes: ends responses that would never end by themselves.
     """
 
     _log = Logger()

@@ -33,7 +33,7 @@ async def lasting(
     call: Call, work: Coroutine[Deferred[object], object, bytes], headers: tuple[tuple[bytes, bytes], ...] = ()
 ) -> Reply | None:
     """
-    Respond with the document that some work gives. The work goes on to its end, also if the client leaves.
+    Respond with the document that some work gives. The work continues to its end, also if the client leaves.
 
     @param headers: further fields of the response.
     @return: C{None} if the response was sent here.

@@ -67,7 +67,7 @@ def owner_element(name: str, tag: str = "Owner") -> str:
 
 @handler("ListObjects")
 async def list_objects(call: Call) -> Reply:
-    """The first version: a page goes on behind C{marker}."""
+    """The first version: a page continues behind C{marker}."""
     encode = encoder_of(call)
     marker = call.query.get("marker", "")
     delimiter = call.query.get("delimiter", "")
@@ -83,7 +83,7 @@ async def list_objects(call: Call) -> Reply:
 
 @handler("ListObjectsV2")
 async def list_objects_v2(call: Call) -> Reply:
-    """The second: a page goes on by a token, the first one behind C{start-after}."""
+    """The second: a page continues by a token, the first one behind C{start-after}."""
     if call.query["list-type"] != "2":
         raise S3Error(
             "InvalidArgument",

@@ -1,4 +1,4 @@
-"""Tokens by which a list goes on where a page of it ended: opaque to clients, with nothing in them that has to be kept."""
+"""Tokens by which a list continues where a page ended: opaque to clients, and nothing on the server belongs to them."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ class Answers:
         return len(self._owed)
 
     def owe(self, answer: Answer) -> None:
-        """An answer is owed, behind all others."""
+        """Queue a response behind all others."""
         self._owed.append(answer)
 
     def flush(self) -> None:

@@ -47,7 +47,7 @@ def ends_connection(status: Status) -> bool:
 
 
 def request_status(error: BaseException, request: object) -> Status:
-    """The answer to a request that is well formed and failed: its connection can go on."""
+    """The answer to a request that is well formed and failed: its connection can continue."""
     if not isinstance(error, errors.StorehouseError):
         _log.failure("a request failed: {request}", Failure(error), request=type(request).__name__)
     status = error_status(error)

@@ -423,7 +423,7 @@ class ChunkBody(PushedStream):
 
     @param size: bytes of the chunk.
     @param pause: has the connection read no more for now.
-    @param resume: has it go on.
+    @param resume: lets it continue.
     @ivar left: bytes that are still to come, and are read from the connection even if the store wants no more.
     """
 

@@ -118,7 +118,7 @@ class UploadDoor:
         return pages.error(reply.status, "", _sentence(detail), headers=reply.headers)
 
     def stop(self) -> None:
-        """End the answers that would go on by themselves."""
+        """End responses that would never end by themselves."""
         self._events.stop()
 
 

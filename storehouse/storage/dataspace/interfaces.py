@@ -263,7 +263,7 @@ class IDataSpace(IUploads, IInventory):
 
         @param parts: by numbers and etags, in ascending order; sizes are not looked at.
         @param metadata: of the object; C{None} for that of the upload.
-        @param keep: whether the upload goes on, with all its parts: L{abort_upload} ends it.
+        @param keep: whether the upload stays open, with all its parts: L{abort_upload} ends it.
         @return: fires with number 0, and the etag and size of the object.  Fails with C{NoSuchUpload},
             C{AlreadyExists} for the ID, C{InvalidPartOrder}, or C{InvalidPart} when there is none, or one is not there
             or has another etag.  The upload then stays open.

@@ -25,7 +25,7 @@ _MOST_FREEING = 256
 
 
 class _Stopping(Exception):
-    """The search for names is given up."""
+    """The search for names was aborted."""
 
 
 class Removing:

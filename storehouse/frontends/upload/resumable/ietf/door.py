@@ -123,7 +123,7 @@ async def _create(resuming: Resuming, answers: _Answers) -> Reply:
     """
     Begin an upload, with what the body has of it.
 
-    @raise SizeMismatch: if two lengths are said that differ.
+    @raise SizeMismatch: if the request has two different lengths.
     @raise TooLarge: if it would be.
     """
     request, said = answers.request, answers.said
@@ -329,7 +329,7 @@ class _Answers:
     # -- interim answers -----------------------------------------------------------------------
 
     def announce(self, upload: ResumableUpload) -> None:
-        """Tell the client at once where it can go on, should this connection break."""
+        """Send the client at once the URL to continue at, should this connection break."""
         if self.said.is_informed:
             self._inform(self.location(upload) + self.limit(upload))
 
