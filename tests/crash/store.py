@@ -100,7 +100,6 @@ class StoreLedger:
     What was promised.
 
     @ivar kept: versions that must be there, with their bytes.
-
     @ivar keys: what each key must have, unless what is pending is done.
     @ivar uploads: C{ID: (key, parts)} of those that go on.
     """
@@ -281,7 +280,6 @@ class StoreSession:
             Begun(next(_numbers), "key", key, (data, "a/b", (("k", (key,)),))),
             lambda: self.store.put(BUCKET, key, BytesStream(data), len(data), "a/b", {"k": [key]}, md5=md5, **options),
         )
-
         if info is not None and info.version not in ("", NULL):
             self._note(f"  kept {key}", Kept(info.version, data))
 

@@ -17,6 +17,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from storehouse.core.jobs import deferred, finished, settled
 from storehouse.core.turns import Reactor
@@ -107,9 +108,9 @@ class Delivery:
         for loop in self._loops:
             loop.addErrback(self._broken)
 
-    def _broken(self, failure: object) -> None:
+    def _broken(self, failure: Failure) -> None:
         if not self._is_stopping:
-            self._log.failure("the delivery of events failed", failure)  # type: ignore[arg-type]
+            self._log.failure("the delivery of events failed", failure)
 
     @deferred
     async def stop(self) -> None:
@@ -223,7 +224,7 @@ class Delivery:
             reason = error.detail
         except Exception as error:
             self._log.failure("while an event was sent to {name}", name=lane.name)
-            reason = f"{type(error).__name__}"
+            reason = type(error).__name__
         else:
             lane.failures, lane.until = 0, 0.0
             lane.delivered += 1
