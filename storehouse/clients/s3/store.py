@@ -159,7 +159,7 @@ class S3ObjectStore(Uploads):
         """See L{IObjectStore}. It belongs to the owner of the access key."""
         check_bucket(name)
         if metadata or owner or configs:
-            raise NotSupported("S3 keeps no metadata of a bucket, and makes it that of whoever signs")
+            raise NotSupported("S3 keeps no metadata of a bucket, and its owner is the user who signs")
         response = await self.ask("PUT", name, data=location(self._region), is_idempotent=False)
         await expect(response, self.what(name))
         return await self._bucket(name)
@@ -276,7 +276,7 @@ class S3ObjectStore(Uploads):
                 raise SizeMismatch(f"the body has {len(first)} bytes; {size} were announced")
             return await self._put(bucket, key, said, condition, Payload(len(first), first))
         if not said.is_known:
-            raise NotSupported(f"S3 is told beforehand what to keep with an object of more than {part_size} bytes")
+            raise NotSupported(f"S3 needs the metadata of an object of more than {part_size} bytes before its body")
         taking.push_back(first)
         total = 0
 
