@@ -16,7 +16,7 @@ from typing import Any
 
 from tests.integration.forked import Forked, run_forked
 
-__all__ = ["CHECKOUT", "Storehouse", "free_port", "wait_for"]
+__all__ = ["CHECKOUT", "PATIENCE", "Storehouse", "free_port", "wait_for"]
 
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -81,7 +81,7 @@ class Storehouse:
         os.makedirs(directory, exist_ok=True)
         self.directory = os.path.abspath(directory)
         self.append_port, self.sfsp_port, self.admin_port = free_port(), free_port(), free_port()
-        self.https_port, self.s3_port = free_port(), free_port()
+        self.https_port, self.s3_port, self.archive_port = free_port(), free_port(), free_port()
         open_ = {"https": https, "s3": s3}
         doors = [
             word
@@ -91,6 +91,8 @@ class Storehouse:
                 ("https", self.https_port),
                 ("s3", self.s3_port),
                 ("admin", self.admin_port),
+                # Opened only if the configuration file has streams.
+                ("archive", self.archive_port),
             )
             if f"--{door}" not in options
             for word in (f"--{door}", f"tcp:{port}:interface=127.0.0.1" if open_.get(door, True) else "off")

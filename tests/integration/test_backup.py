@@ -28,15 +28,13 @@ from storehouse.config import load_settings
 from storehouse.core.streams import BytesStream
 from storehouse.errors import NotFound
 from tests.app.local.opened import Opened
-from tests.integration.process import PATIENCE, Storehouse, free_port, wait_for
+from tests.integration.process import PATIENCE, Storehouse, wait_for
 from tests.soak import count, long_loop, rounds
 
 _CONFIG = """
-[archive]
-endpoint = "tcp:{port}:interface=127.0.0.1"
 [archive.streams.n]
-roll = [{{checker = "records", roll_records = 7}}]
-callbacks = [{{callback = "compress", method = "gzip"}}]
+roll = [{checker = "records", roll_records = 7}]
+callbacks = [{callback = "compress", method = "gzip"}]
 ship = "archives"
 keep_local = false
 [destinations.archives]
@@ -168,9 +166,8 @@ class BackupUnderLoadTests(SynchronousTestCase):
         self.top = os.path.abspath(self.mktemp())
         os.makedirs(self.top)
         config = os.path.join(self.top, "storehouse.toml")
-        self.archive_port = free_port()
         with open(config, "w", encoding="utf-8") as file:
-            file.write(_CONFIG.format(port=self.archive_port))
+            file.write(_CONFIG)
         self.config = config
         self.server = Storehouse(
             os.path.join(self.top, "served"), "--config", config, "--sfsp", "off", "--append-buckets", "4"
@@ -191,7 +188,7 @@ class BackupUnderLoadTests(SynchronousTestCase):
         socket = os.path.join(self.root, "objects.sock")
         objects = [_Objects(seed, over, socket) for seed in range(3)]
         records = _Records(10, over, self.server.append_port, "/append?id=x")
-        stream = _Records(11, over, self.archive_port, "/archive/n")
+        stream = _Records(11, over, self.server.archive_port, "/archive/n")
         workers = [*objects, records, stream]
         for worker in workers:
             worker.start()
@@ -266,7 +263,7 @@ class BackupUnderLoadTests(SynchronousTestCase):
         for data, answer in records.before(time.time())[-50:]:
             path = f"/get?id=x&offset={answer['offset']}"
             self.assertEqual(self.server.ask(self.server.append_port, "GET", path), (200, data))
-        status, body = self.server.ask(self.archive_port, "GET", "/archive/n")
+        status, body = self.server.ask(self.server.archive_port, "GET", "/archive/n")
         self.assertEqual((status, len(body.splitlines())), (200, len(stream.history)))
         self.command("fsck", "--root", self.root)
         self.server.stop()

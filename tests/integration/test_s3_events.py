@@ -15,7 +15,7 @@ import requests
 from botocore.exceptions import ClientError
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.integration.process import free_port, wait_for
+from tests.integration.process import wait_for
 from tests.integration.receiver import SECRET, Receiver, write_secret
 from tests.integration.s3clients.case import REGION, S3House
 
@@ -51,11 +51,9 @@ class EventsCase(SynchronousTestCase):
         destinations = f"hooks={self.receiver.url},log=append:events/s3,stream=archive:events,gone=http://127.0.0.1:9/"
         with open(os.open(f"{self.directory}/secrets/gone", os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
             file.write("x")
-        self.archive_port = free_port()
         self.house = S3House(
             f"{self.directory}/house",
             *self.doors,
-            *("--archive", f"tcp:{self.archive_port}:interface=127.0.0.1"),
             *("--notify", destinations, "--notify-secrets", f"{self.directory}/secrets", "--config", "tables.toml"),
             settings={"notify-timeout": 2, **self.settings},
             https=self.https,
@@ -258,7 +256,7 @@ class DoorsTests(EventsCase):
         wait_for(lambda: bool(self.receiver.names), "a resumable upload")
         self.assertEqual([each.partition(" ")[2] for each in self.receiver.names], ["uploads/c"])
         self.receiver.arrived.clear()
-        stored = f"http://127.0.0.1:{self.archive_port}/archive/shipped"
+        stored = f"http://127.0.0.1:{self.house.archive_port}/archive/shipped"
         for record in (b"one", b"two"):
             with urlopen(Request(stored, record, {"Content-Type": "text/plain"}), timeout=60) as answer:
                 self.assertEqual(answer.status, 200)

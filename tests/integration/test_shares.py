@@ -12,7 +12,7 @@ from http.client import HTTPConnection
 
 from twisted.trial.unittest import TestCase
 
-from tests.integration.process import PATIENCE, Storehouse, free_port, wait_for
+from tests.integration.process import PATIENCE, Storehouse, wait_for
 
 MIB = 1 << 20
 
@@ -23,11 +23,8 @@ class SharesTests(TestCase):
     def setUp(self) -> None:
         directory = self.mktemp()
         os.makedirs(directory)
-        self.archive_port = free_port()
         with open(os.path.join(directory, "config.toml"), "w", encoding="utf-8") as file:
-            file.write(
-                f'[archive]\nendpoint = "tcp:{self.archive_port}:interface=127.0.0.1"\n[archive.streams.notes]\n'
-            )
+            file.write("[archive.streams.notes]\n")
         # Of the tests, one waits until the time for heads has passed; in the others nothing ends because it took long.
         is_short = self._testMethodName == "test_slow_sign_in"
         timeout = {"head-timeout": "1s"} if is_short else {"head-timeout": "1h", "idle-timeout": "1h"}
@@ -95,7 +92,7 @@ class SharesTests(TestCase):
 
     def test_readers(self) -> None:
         """Clients that ask and do not read: memory is bounded, and those who read are served."""
-        append, archive = self.house.append_port, self.archive_port
+        append, archive = self.house.append_port, self.house.archive_port
         before = self.resident()
         self.ask(append, "POST", "/append?id=a", bytes(20 * MIB))
         for _ in range(4):

@@ -16,31 +16,28 @@ from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.integration.process import CHECKOUT, PATIENCE, Storehouse, free_port, wait_for
+from tests.integration.process import CHECKOUT, PATIENCE, Storehouse, wait_for
 
 _CONFIG = """
-[archive]
-endpoint = "tcp:{port}:interface=127.0.0.1"
-
 [archive.streams.plain]
-roll = [{{checker = "records", roll_records = 50}}]
+roll = [{checker = "records", roll_records = 50}]
 
 [archive.streams.shipped]
-roll = [{{checker = "records", roll_records = 20}}]
-callbacks = [{{callback = "extension", new_extension = ".done"}}]
+roll = [{checker = "records", roll_records = 20}]
+callbacks = [{callback = "extension", new_extension = ".done"}]
 ship = "own"
 keep_local = false
 
 [archive.streams.packed]
-roll = [{{checker = "records", roll_records = 20}}]
+roll = [{checker = "records", roll_records = 20}]
 compression = "zstd"
-callbacks = [{{callback = "compress", method = "gzip"}}]
+callbacks = [{callback = "compress", method = "gzip"}]
 ship = "packed"
 keep_local = false
 
 [destinations.own]
 kind = "store"
-shipping = {{compression = "none"}}
+shipping = {compression = "none"}
 
 [destinations.packed]
 kind = "store"
@@ -52,11 +49,10 @@ class ProcessTests(SynchronousTestCase):
     """A real process."""
 
     def setUp(self) -> None:
-        self.port = free_port()
         self.directory = os.path.abspath(self.mktemp())
         os.makedirs(self.directory)
         with open(os.path.join(self.directory, "c.toml"), "w", encoding="utf-8") as file:
-            file.write(_CONFIG.format(port=self.port))
+            file.write(_CONFIG)
         self.server = Storehouse(self.directory, "--config", "c.toml", settings={"append-ship": "own"})
         self.addCleanup(lambda: self.server.kill())
         self.server.start()
@@ -64,7 +60,7 @@ class ProcessTests(SynchronousTestCase):
     def post(self, stream: str, *payloads: str) -> int:
         """A batch."""
         body = "".join(json.dumps({"metadata": {"n": payload}, "payload": payload}) + "\n" for payload in payloads)
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        connection = HTTPConnection("127.0.0.1", self.server.archive_port, timeout=PATIENCE)
         try:
             connection.request("POST", f"/archive/{stream}", body.encode(), {"Content-Type": "application/x-ndjson"})
             response = connection.getresponse()
@@ -75,15 +71,15 @@ class ProcessTests(SynchronousTestCase):
 
     def read(self, stream: str, query: str = "") -> list[str]:
         """All payloads."""
-        status, body = self.server.ask(self.port, "GET", f"/archive/{stream}{query}")
+        status, body = self.server.ask(self.server.archive_port, "GET", f"/archive/{stream}{query}")
         self.assertEqual(status, 200, body)
         return [json.loads(line)["payload"] for line in body.splitlines()]
 
     def archives(self, stream: str) -> list[dict[str, Any]]:
         """What there is."""
-        found: list[dict[str, Any]] = json.loads(self.server.ask(self.port, "GET", f"/archive/{stream}/archives")[1])[
-            "archives"
-        ]
+        found: list[dict[str, Any]] = json.loads(
+            self.server.ask(self.server.archive_port, "GET", f"/archive/{stream}/archives")[1]
+        )["archives"]
         return found
 
     def shipped(self, stream: str) -> bool:
@@ -246,20 +242,19 @@ class PageTests(SynchronousTestCase):
         config = "".join(
             line.removeprefix("    ") for line in itertools.takewhile(_is_shown, shown.splitlines(keepends=True))
         )
-        port = free_port()
         directory = os.path.abspath(self.mktemp())
         os.makedirs(directory)
         with open(os.path.join(directory, "storehouse.toml"), "w", encoding="utf-8") as file:
             file.write(config)
         self.assertIn("[archive.streams.notifications]", config)
         self.assertIn("[destinations.archives]", config)
-        server = Storehouse(directory, "--config", "storehouse.toml", "--archive", f"tcp:{port}:interface=127.0.0.1")
+        server = Storehouse(directory, "--config", "storehouse.toml")
         self.addCleanup(server.kill)
         server.start()
         lines = _typed.findall(text)
         self.assertEqual(len(lines), 3)
         for line, printed in lines:
-            line = line.replace(":8003", f":{port}").replace("curl ", "curl -sS ")
+            line = line.replace(":8003", f":{server.archive_port}").replace("curl ", "curl -sS ")
             done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=PATIENCE, check=False)
             self.assertEqual((done.returncode, done.stderr), (0, ""))
             expected = "".join(each.removeprefix("    ") for each in printed.splitlines(keepends=True))

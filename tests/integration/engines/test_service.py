@@ -15,7 +15,7 @@ from storehouse.core.streams import read_all
 from tests.conformance.destination import MIB
 from tests.integration.engines.test_s3 import S3TestCase
 from tests.integration.engines.test_swift import SwiftTestCase
-from tests.integration.process import PATIENCE, Storehouse, free_port, wait_for
+from tests.integration.process import PATIENCE, Storehouse, wait_for
 
 if TYPE_CHECKING:
     from twisted.trial.unittest import TestCase
@@ -23,9 +23,6 @@ else:
     TestCase = object
 
 _CONFIG = """
-[archive]
-endpoint = "tcp:{port}:interface=127.0.0.1"
-
 [archive.streams.{stream}]
 roll = [{{checker = "records", roll_records = 4}}]
 ship = "far"
@@ -146,7 +143,6 @@ class ServiceTestsMixin(TestCase):
         self.stream = f"{self.id().rpartition('.')[2]}-{self.front}-{os.getpid()}"
         self.gate = _Gate(self.engine.port)
         self.addCleanup(self.gate.close)
-        self.port = free_port()
         directory = os.path.abspath(self.mktemp())
         os.makedirs(directory)
         with open(os.path.join(directory, "secret"), "w", encoding="utf-8") as file:
@@ -155,7 +151,7 @@ class ServiceTestsMixin(TestCase):
         table = {**self.table(), **self.via(self.gate.port), f"{self.secret}_file": os.path.join(directory, "secret")}
         lines = "\n".join(f"{name} = {json.dumps(value)}" for name, value in table.items())
         with open(os.path.join(directory, "c.toml"), "w", encoding="utf-8") as file:
-            file.write(_CONFIG.format(port=self.port, stream=self.stream, destination=lines))
+            file.write(_CONFIG.format(stream=self.stream, destination=lines))
         self.server = Storehouse(directory, "--config", "c.toml")
         self.addCleanup(self.server.kill)
         self.server.start()
@@ -166,12 +162,12 @@ class ServiceTestsMixin(TestCase):
         """Records that nothing makes smaller."""
         for _ in range(count):
             self.sent.append(random.Random(len(self.sent)).randbytes(size))
-            status, body = self.server.ask(self.port, "POST", f"/archive/{self.stream}", self.sent[-1])
+            status, body = self.server.ask(self.server.archive_port, "POST", f"/archive/{self.stream}", self.sent[-1])
             self.assertEqual(status, 200, body)
 
     def archives(self) -> list[dict[str, Any]]:
         """What there is."""
-        body = self.server.ask(self.port, "GET", f"/archive/{self.stream}/archives")[1]
+        body = self.server.ask(self.server.archive_port, "GET", f"/archive/{self.stream}/archives")[1]
         found: list[dict[str, Any]] = json.loads(body)["archives"]
         return found
 
@@ -181,7 +177,7 @@ class ServiceTestsMixin(TestCase):
 
     def check_records(self) -> None:
         """All come, once, in order, wherever they are."""
-        status, body = self.server.ask(self.port, "GET", f"/archive/{self.stream}")
+        status, body = self.server.ask(self.server.archive_port, "GET", f"/archive/{self.stream}")
         self.assertEqual(status, 200)
         found = [base64.b64decode(json.loads(line)["payload_base64"]) for line in body.splitlines()]
         self.assertEqual([len(each) for each in found], [len(each) for each in self.sent])
