@@ -40,6 +40,7 @@ from storehouse.storage.namespace.interfaces import (
 from storehouse.storage.namespace.values import (
     MAX_METADATA,
     VERSIONING,
+    VersionItem,
     check_bucket,
     check_config,
     check_id,
@@ -51,10 +52,10 @@ from storehouse.storage.namespace.values import (
     checked,
     checked_metadata,
     common_prefix,
-    marker_after,
     marker_of,
     no_such_key,
     no_such_version,
+    page_of,
     revised,
     start_of,
     state_of,
@@ -343,7 +344,7 @@ class MemoryNamespace:
             raise InvalidName("a version to continue after is named without its key")
         begins, mark, after = (check_text("prefix", each) for each in (prefix, delimiter, key_marker))
         start = start_of(begins, mark, after)
-        items: list[tuple[str, tuple[bool, str, Entry] | None]] = []
+        items: list[VersionItem] = []
         for data in sorted(key.encode() for key in keys):
             if not data.startswith(begins):
                 continue
@@ -355,13 +356,12 @@ class MemoryNamespace:
                 items += found
             elif common is None and version_marker and data == after:
                 items += _behind(found, version_marker)
-        page = items[:limit]
-        more = len(items) > limit > 0
+        page, next_key, next_version = page_of(items, limit)
         return VersionPage(
-            [Version(key, found[2], found[0]) for key, found in page if found is not None],
+            [Version(key, found[2], found[0]) for key, found in page if found is not None and found[2] is not None],
             [key for key, found in page if found is None],
-            page[-1][0] if more else None,
-            marker_after(page[-1]) if more else "",
+            next_key,
+            next_version,
         )
 
     @deferred

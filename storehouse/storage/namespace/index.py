@@ -45,7 +45,7 @@ from storehouse.storage.namespace.values import (
     list_items,
     list_names,
     list_versions,
-    marker_after,
+    page_of,
     state_of,
 )
 
@@ -1249,10 +1249,7 @@ class Upkeep:
         @raise Unavailable: and L{NoSpace}, as L{page}.
         """
         items = self._listed(list_versions, number, prefix, delimiter, key_marker, version_marker, limit + 1)
-        if not len(items) > limit > 0:
-            return items[:limit], None, ""
-        last = items[limit - 1]
-        return items[:limit], last[0], marker_after(last)
+        return page_of(items, limit)
 
     def names(self, number: int, prefix: str, after: str, limit: int) -> list[str]:
         """

@@ -66,10 +66,10 @@ __all__ = [
     "list_items",
     "list_names",
     "list_versions",
-    "marker_after",
     "marker_of",
     "no_such_key",
     "no_such_version",
+    "page_of",
     "parse_time",
     "revised",
     "start_of",
@@ -822,7 +822,19 @@ def list_versions(
     return items
 
 
-def marker_after(item: VersionItem) -> str:
+def page_of(items: list[VersionItem], limit: int) -> tuple[list[VersionItem], str | None, str]:
+    """
+    The first items as a page, and both markers of the next one; the key marker is C{None} if there is none.
+
+    @param items: one more than C{limit} if there are so many: that shows that there is another page.
+    """
+    if not len(items) > limit > 0:
+        return items[:limit], None, ""
+    last = items[limit - 1]
+    return items[:limit], last[0], _marker_after(last)
+
+
+def _marker_after(item: VersionItem) -> str:
     """The C{version_marker} by which a listing continues after this item."""
     found = item[1]
     if found is None:

@@ -55,10 +55,10 @@ from storehouse.storage.namespace.values import (
     list_items,
     list_names,
     list_versions,
-    marker_after,
     marker_of,
     no_such_key,
     no_such_version,
+    page_of,
     revised,
 )
 from storehouse.storage.sealed.formats import SEALED_METADATA, NameKeys
@@ -460,14 +460,12 @@ class SealedNamespace:
         if limit < 0:
             raise InvalidName(f"a page cannot have {limit} versions")
         items = list_versions(self._index, number, prefix, delimiter, key_marker, version_marker, limit + 1)
-        more = len(items) > limit > 0
-        page = items[:limit]
-        next_key = page[-1][0] if more else None
+        page, next_key, next_version = page_of(items, limit)
         return VersionPage(
             [Version(key, found[2], found[0]) for key, found in page if found is not None and found[2] is not None],
             [key for key, found in page if found is None],
             next_key,
-            marker_after(page[-1]) if more else "",
+            next_version,
             [(each, "") for each in self._index.lost(bucket, prefix, key_marker, next_key)] if limit else (),
         )
 
