@@ -118,7 +118,7 @@ export function shareFile(name: string, longestLifetime: number): void {
   const once = h("input", { type: "checkbox", name: "once" });
   linkDialog(
     "Link to a file",
-    `Who has the link can read ${name}, without signing in.`,
+    `Anyone with the link can read ${name}, without signing in.`,
     [labelled("Valid for", expires), h("label", { class: "check" }, once, h("span", {}, "Works only once"))],
     () => ({ method: "GET", name, expires: Number(expires.value), ...(once.checked ? { once: true } : {}) }),
     () => "Anybody with the link can open it in a browser.",
