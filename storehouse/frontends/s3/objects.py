@@ -65,7 +65,7 @@ _OVERRIDES = {
 }
 
 #: Fields by which less than the whole object may be asked for.
-_SELECTING = frozenset({"if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range", "range"})
+_SELECTING = CONDITIONS | {"if-range", "range"}
 
 Fields = tuple[tuple[bytes, bytes], ...]
 
