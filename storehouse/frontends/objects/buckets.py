@@ -11,7 +11,7 @@ from storehouse.events import AccessChanged
 from storehouse.frontends.http.reply import MethodNotAllowed, Reply, json_reply, long_json_reply
 from storehouse.frontends.http.request import Leaf, StreamingRequest, check_fields, number_of, text_of
 from storehouse.frontends.objects.params import json_object, metadata_in, names_in_path
-from storehouse.storage.objects.interfaces import IObjectStore, Metadata
+from storehouse.storage.objects.interfaces import IObjectStore
 
 __all__ = ["Buckets"]
 
@@ -74,13 +74,12 @@ class Buckets(Leaf):
         if changes and "metadata" not in given:
             raise BadRequest("the body has no metadata")
         metadata = metadata_in(given.get("metadata", {}))
-        if changes:
-            bucket = await self._store_for(request.source).set_bucket_metadata(name, metadata)
-            # Whether it is public is part of it.
-            self._audit(AccessChanged("objects", "", request.source, "set-bucket-metadata", name, _public(metadata)))
-            return json_reply(attrs.asdict(bucket))
-        bucket = await self._store_for(request.source).create_bucket(name, metadata)
-        self._audit(AccessChanged("objects", "", request.source, "create-bucket", name, _public(metadata)))
+        store = self._store_for(request.source)
+        bucket = await (store.set_bucket_metadata if changes else store.create_bucket)(name, metadata)
+        action = "set-bucket-metadata" if changes else "create-bucket"
+        # Whether it is public is part of its metadata.
+        public = f"public={','.join(metadata.get('public', ()))}"
+        self._audit(AccessChanged("objects", "", request.source, action, name, public))
         return json_reply(attrs.asdict(bucket))
 
     async def handle_DELETE(self, request: StreamingRequest) -> Reply:
@@ -134,7 +133,3 @@ def _page_size(request: StreamingRequest, what: str) -> int:
     if limit > MAX_PAGE:
         raise BadRequest(f"a page has at most {MAX_PAGE} {what}")
     return limit
-
-
-def _public(metadata: Metadata) -> str:
-    return f"public={','.join(metadata.get('public', ()))}"
