@@ -549,9 +549,7 @@ def _parse_targets(value: object) -> tuple[tuple[str, str], ...]:
             url = urlsplit(target)
             if not url.hostname or url.username or url.fragment or not re.fullmatch("[!-~]+", target):
                 raise ValueError(f"{target!r} is not a URL of the form https://HOST/PATH, without a password")
-        elif (kind == "append" and re.fullmatch(r"[^/]+/.+", rest)) or (kind == "archive" and rest):
-            pass
-        else:
+        elif not ((kind == "append" and re.fullmatch(r"[^/]+/.+", rest)) or (kind == "archive" and rest)):
             raise ValueError(
                 f"{target!r} is no destination: there are https://HOST/PATH, append:PREFIX/ID and archive:STREAM"
             )
