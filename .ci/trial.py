@@ -3,8 +3,9 @@ Run trial, show what it prints, and say what took long.
 
     python trial.py SUMMARY COMMAND...
 
-runs COMMAND, which is trial in some form, writes C{N passed, N failed, N skipped} to the file SUMMARY, and prints the twenty
-slowest tests. It ends with trial's own status. The tests' files are in memory if there is enough of it, and go when all pass.
+runs COMMAND, which is trial in some form, writes C{N passed, N failed, N skipped} to the file SUMMARY, below it what trial
+reports of the tests that failed, and prints the twenty slowest tests. It ends with trial's own status. The tests' files are in
+memory if there is enough of it, and go when all pass.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import deque
 
 _last_line = re.compile(r"^(PASSED|FAILED)(?: \((.*)\))?\s*$")
 _failures = ("failures", "errors", "unexpectedSuccesses")
@@ -23,6 +25,9 @@ _MEMORY = "/dev/shm"
 _ENOUGH = 2 << 30
 
 _SLOWEST = 20
+
+#: How many of the last lines of trial's reports of failed tests are kept.
+_REPORTED = 400
 
 
 def count(line: str) -> str | None:
@@ -73,6 +78,8 @@ def main(summary: str, command: list[str]) -> int:
     times = summary + "-times"
     open(times, "w").close()
     counted = None
+    reports: deque[str] = deque(maxlen=_REPORTED)
+    reporting = False
     with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -86,10 +93,17 @@ def main(summary: str, command: list[str]) -> int:
             sys.stdout.write(line)
             sys.stdout.flush()
             counted = count(line) or counted
+            # A report of each test that failed comes after all tests, below a line of "=", the last above a line of "-".
+            reporting = line.startswith("=" * 70) or (reporting and not line.startswith("-" * 70))
+            if reporting:
+                reports.append(line)
     print(*slowest(times), sep="\n")
     os.unlink(times)
     with open(summary, "w", encoding="utf-8") as file:
         file.write((counted or "0 passed, 1 failed, 0 skipped") + "\n")
+        # Reports of tests that are skipped look alike.
+        if trial.returncode:
+            file.writelines(reports)
     if directory:
         if trial.returncode:
             print(f"the files of the tests that failed are in {directory}")
