@@ -9,7 +9,7 @@ from unittest import mock
 from urllib.parse import urlencode
 
 import botocore.session
-from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth, SigV4Auth
+from botocore.auth import HmacV1PostAuth, HmacV1QueryAuth, S3SigV4Auth, S3SigV4PostAuth, S3SigV4QueryAuth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.parsers import QueryParser
@@ -20,7 +20,9 @@ from storehouse.frontends.s3.access.authorize import authorize
 from storehouse.frontends.s3.call import Door
 from storehouse.frontends.s3.door import S3Door
 from storehouse.frontends.s3.signing.authenticator import Authenticator
+from tests.frontends.http.wire import Answer
 from tests.frontends.s3.playing import S3Case
+from tests.frontends.s3.test_postform import TYPE, form
 
 MODEL = botocore.session.get_session().get_service_model("sts")
 ROLE = "arn:aws:iam::000000000000:role/ann"
@@ -79,7 +81,29 @@ class StsTests(S3Case):
         auth = (S3SigV4QueryAuth if presigned else S3SigV4Auth)(by, "s3", "us-east-1")
         self.sign(auth, made, by)
         fields = [f"{name}: {value}" for name, value in made.headers.items()]
-        answer = self.ask(f"{method} {made.url.removeprefix('http://localhost')}", None, *fields, user="")
+        return self.coded(self.ask(f"{method} {made.url.removeprefix('http://localhost')}", None, *fields, user=""))
+
+    def url_2(self, by: Credentials, path: str) -> int | str:
+        """The code of a GET of a URL that is signed as clients of old do it."""
+        made = AWSRequest("GET", f"http://localhost{path}")
+        auth = HmacV1QueryAuth(by, expires=60)
+        with mock.patch("botocore.auth.time.time", self.clock.seconds):
+            auth.add_auth(made)
+        return self.coded(self.ask(f"GET {made.url.removeprefix('http://localhost')}", None, user=""))
+
+    def posted(self, by: Credentials, key: str, old: bool) -> int | str:
+        """The code of a form, whose policy botocore signs."""
+        until = datetime.fromtimestamp(self.clock.seconds() + 60, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        conditions: list[Any] = [{"bucket": "box"}, {"key": key}]
+        fields: dict[str, str] = {"key": key}
+        made = AWSRequest("POST", "http://localhost/box")
+        made.context["s3-presign-post-fields"] = fields
+        made.context["s3-presign-post-policy"] = {"expiration": until, "conditions": conditions}
+        self.sign(HmacV1PostAuth(by) if old else S3SigV4PostAuth(by, "s3", "us-east-1"), made, by)
+        return self.coded(self.ask("POST /box", form(fields), TYPE, user=""))
+
+    @staticmethod
+    def coded(answer: Answer) -> int | str:
         return answer.status if answer.status < 300 else answer.body.partition(b"<Code>")[2].partition(b"<")[0].decode()
 
     def code(self, by: Credentials | None, action: str, **given: Any) -> str:
@@ -146,6 +170,28 @@ class StsTests(S3Case):
         policy = self.policy("s3:GetObject", Condition=condition)
         self.assertEqual(self.s3(self.assume(self.lasting, "yes", policy), "GET /box/a/1"), 200)
         self.assertEqual(self.s3(self.assume(self.lasting, "no", policy), "GET /box/a/1"), "AccessDenied")
+
+    def test_urls_and_forms(self) -> None:
+        """A token is in the query of a URL of Signature Version 2, and a field of a form; a policy narrows both."""
+        found = self.assume(self.lasting, "page", self.policy("s3:GetObject", "s3:PutObject"))
+        other = self.issued(self.lasting, "GetSessionToken")
+        mixed = Credentials(found.access_key, found.secret_key, other.token)
+        bare = Credentials(found.access_key, found.secret_key)
+        self.assertEqual(self.url_2(found, "/box/a/1"), 200)
+        self.assertEqual(self.url_2(found, "/box/b/1"), "AccessDenied")
+        self.assertEqual(self.url_2(mixed, "/box/a/1"), "InvalidToken")
+        self.assertEqual(self.url_2(bare, "/box/a/1"), "InvalidAccessKeyId")
+        for old in (False, True):
+            self.assertEqual(self.posted(found, f"a/{old}", old), 204)
+            self.assertEqual(self.posted(found, f"b/{old}", old), "AccessDenied")
+            self.assertEqual(self.posted(mixed, "a/x", old), "InvalidToken")
+            self.assertEqual(self.posted(bare, "a/x", old), "InvalidAccessKeyId")
+        self.clock.advance(3600)
+        self.assertEqual(self.url_2(found, "/box/a/1"), "ExpiredToken")
+        for old in (False, True):
+            self.assertEqual(self.posted(found, "a/x", old), "ExpiredToken")
+        keys = self.successResultOf(self.store.list_keys("box"))
+        self.assertEqual(sorted(keys), ["a/1", "a/False", "a/True", "b/1"])
 
     def test_refused(self) -> None:
         role = {"RoleArn": ROLE, "RoleSessionName": "ci"}
