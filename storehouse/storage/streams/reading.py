@@ -115,12 +115,19 @@ def _open_local(disk: IDisk, path: str, make: _MakeSlices, size: int | None) -> 
         def feed(offset: int, length: int) -> list[Record]:
             return slices.feed(read_exactly(fd, length, offset) if length else b"")
 
+        async def read(offset: int, length: int) -> list[Record]:
+            try:
+                return await whole(disk, feed, offset, length)
+            except UnknownArchiveFormat as error:
+                # Of a compressed one the header is seen only now.
+                raise DamagedArchive(path, 0, str(error)) from None
+
         if slices.wanted is not None:
             feed(slices.wanted.offset, slices.wanted.length)
     except BaseException:
         os.close(fd)
         raise
-    return _SlicesReader(slices, lambda offset, length: whole(disk, feed, offset, length), path, lambda: os.close(fd))
+    return _SlicesReader(slices, read, path, lambda: os.close(fd))
 
 
 def _open_remote(disk: IDisk, destination: IDestination, archive: Archive, make: _MakeSlices) -> _SlicesReader:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import os
 import shutil
 from pathlib import Path
@@ -232,7 +233,9 @@ class ReadingTests(StreamCase):
                 self.assertTrue(damages, at)
                 self.assertEqual({damage.file for damage in damages}, {path})
                 self.assertEqual([each for each in found if each not in "fghij"], list("abcdeklm"), at)
-                self.assertEqual(found, sorted(found))
+                # A bit of what gzip wrote can be the distance of what is repeated: then a whole record is there twice.
+                once = list(dict.fromkeys(found)) if callbacks else found
+                self.assertEqual(once, sorted(once), at)
                 self.assertGreaterEqual(stream.counters.failures, number + 1)
                 if at in (60, 105, -90, -20) and not (compression or callbacks):
                     self.assertGreaterEqual(len(found), 12, at)
@@ -247,6 +250,19 @@ class ReadingTests(StreamCase):
             self.assertEqual((found, len(damages)), (list("abcdeklm"), 1))
             self.assertIn("gone", str(damages[0]))
             room.stop()
+
+    def test_damaged_header(self) -> None:
+        """An archive that was compressed and whose header is another when it is decompressed is damaged, and the next follows."""
+        room = self.room(callbacks=(CompressFile(),))
+        stream = room.start()
+        self.append(stream, *"abcdefghijklm")
+        path = stream.archives()[1].path
+        whole = gzip.decompress(Path(path).read_bytes())
+        for other in (b"?" + whole[1:], whole[:4] + b"\x63" + whole[5:], b"none"):
+            Path(path).write_bytes(gzip.compress(other))
+            found, damages = told(stream.read())
+            self.assertEqual((found, [damage.file for damage in damages]), (list("abcdeklm"), [path]))
+        room.stop()
 
     def test_damaged_destination(self) -> None:
         """What a destination cannot give as it was sent is damaged as a file is: told, and all else is given."""
